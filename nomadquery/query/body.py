@@ -1,0 +1,222 @@
+"""Tree ⇄ NOMAD's query JSON, and every rule about what a server misreads.
+
+Rules, each with its case in ``tests/data/query-cases.json`` and its test:
+
+* Keys beside ``and``, ``or``, ``not`` are dropped by the server; empty lists and ``not: {}``
+  match everything (or nothing, by release). Written here: one key an object, never an empty
+  list. Read here: refused.
+* A bare list means all-of. On a quantity with one value it can never match. Read: refused.
+* A range whose bounds are all zero is refused by the server. Written: with a second bound
+  that every number satisfies.
+* Items of a *nested* section: every flat criterion may be met by another item; only the
+  section form asks for the same item, and it takes suffixes (``"type:any"``), not objects.
+  All-of on a nested quantity asks for one item with all the values, ``none`` for some item without.
+* 1.3 takes at most 1,024 values in ``any``, later releases 65,536.
+* OPTIMADE strings need double quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from nomadquery.errors import NotExpressible
+from nomadquery.query.body_reader import parse
+from nomadquery.query.catalogue import Catalogue, Quantity, catalogue_for
+from nomadquery.query.criteria import (
+    FLOAT_LIMIT,
+    INT32_LIMIT,
+    INT64_LIMIT,
+    TEXT_LIMIT,
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Leaf,
+    Not,
+    Optimade,
+    Or,
+    Range,
+    Value,
+    Within,
+    canonical,
+)
+
+Json = dict[str, Any]
+
+_IMPOSSIBLE_ID: Final = "-"
+_MOST_VALUES: Final = {"1.3.17": 1024}
+_MOST_VALUES_LATER: Final = 65_536
+_MOST_TEXT_VALUES: Final = 1024
+_RANGE_SIDES: Final = ("gt", "gte", "lt", "lte")
+
+
+def body(criterion: Criterion, *, release: str | None = None) -> Json:
+    """Return the ``query`` object that a server of ``release`` reads as the resolved tree.
+
+    Raises
+    ------
+    NotExpressible
+        If NOMAD's language cannot say it.
+    """
+    return _Writer(catalogue_for(release), release or "2.0.0").write(canonical(criterion))
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    catalogue: Catalogue
+    release: str
+
+    def write(self, criterion: Criterion) -> Json:
+        match criterion:
+            case And(()):
+                return {}
+            case Or(()):
+                return {"and": [{"entry_id": _IMPOSSIBLE_ID}, {"not": {"entry_id": _IMPOSSIBLE_ID}}]}
+            case And(parts):
+                return {"and": [self.write(part) for part in parts]}
+            case Or(parts):
+                return {"or": [self.write(part) for part in parts]}
+            case Not(inner):
+                return {"not": self.write(inner)}
+            case Within(section, parts):
+                return self._section_form(section, parts)
+            case Optimade(text):
+                return {"optimade_filter": double_quoted(text)}
+            case _:
+                return self._leaf(criterion)
+
+    def _leaf(self, leaf: Leaf) -> Json:
+        quantity = self.catalogue.find(leaf.quantity)
+        name, nested = leaf.quantity, quantity is not None and quantity.nested is not None
+        match leaf:
+            case Equals(_, value):
+                return {name: value}
+            case HasAll(_, several) if nested:
+                return {"and": [{name: value} for value in several]}
+            case HasAll(_, several):
+                return {name: {"all": list(several)}}
+            case HasNone(_, several) if nested or len(several) > self._most_values(quantity):
+                return {"not": self.write(canonical(HasAny(name, several)))}
+            case HasNone(_, several):
+                return {name: {"none": list(several)}}
+            case HasAny(_, several):
+                return self._any(name, several, self._most_values(quantity))
+            case Range():
+                return {name: range_object(leaf)}
+            case _:
+                assert_never(leaf)
+
+    def _any(self, name: str, several: Sequence[Value], most: int) -> Json:
+        parts = [{name: {"any": list(several[i : i + most])}} for i in range(0, len(several), most)]
+        return parts[0] if len(parts) == 1 else {"or": parts}
+
+    def _most_values(self, quantity: Quantity | None) -> int:
+        if quantity is not None and quantity.index == "text":
+            return _MOST_TEXT_VALUES
+        return _MOST_VALUES.get(self.release, _MOST_VALUES_LATER)
+
+    def _section_form(self, section: str, parts: tuple[Criterion, ...]) -> Json:
+        if section not in self.catalogue.nested_sections:
+            raise NotExpressible(
+                f"NOMAD's index mixes the items of {section}, so it cannot ask for one item with all of this. "
+                "Ask for the parts one by one, and select the column with .matching(...) or an item filter."
+            )
+        form: Json = {}
+        for leaf in _merged_ranges(parts):
+            form.update(self._relative(section, leaf, form))
+        return {section: form}
+
+    def _relative(self, section: str, leaf: Criterion, so_far: Json) -> Json:
+        if isinstance(leaf, Within) and leaf.section.startswith(f"{section}."):
+            [(inner, form)] = self._section_form(leaf.section, leaf.criteria).items()
+            return {_unused(inner.removeprefix(f"{section}."), so_far, section): form}
+        if not isinstance(leaf, Equals | HasAll | HasAny | HasNone | Range):
+            raise NotExpressible(
+                f"Within {section} NOMAD can only combine plain comparisons (and), not {type(leaf).__name__.lower()}."
+            )
+        name = leaf.quantity.removeprefix(f"{section}.")
+        quantity = self.catalogue.find(leaf.quantity)
+        deeper = quantity is not None and quantity.nested not in {None, section}
+        if deeper and isinstance(leaf, HasAll | HasNone):
+            raise NotExpressible(f"Within {section} NOMAD cannot ask for all or none of several items at {leaf.quantity}.")
+        match leaf:
+            case Equals(_, value):
+                return {_unused(f"{name}:all", so_far, section): [value]} if name in so_far else {name: value}
+            case HasAll(_, several):
+                return {_unused(f"{name}:all", so_far, section): list(several)}
+            case HasAny(_, several):
+                return {_unused(f"{name}:any", so_far, section): list(several)}
+            case HasNone(_, several):
+                return {_unused(f"{name}:none", so_far, section): list(several)}
+            case Range():
+                return {_unused(name, so_far, section): range_object(leaf)}
+            case _:
+                assert_never(leaf)
+
+
+def _unused(key: str, so_far: Json, section: str) -> str:
+    if key in so_far:
+        raise NotExpressible(
+            f"Within {section} NOMAD takes {key.partition(':')[0]!r} only once in this way; "
+            "combine the comparisons into one."
+        )
+    return key
+
+
+def _merged_ranges(parts: tuple[Criterion, ...]) -> list[Criterion]:
+    """Return the parts with the ranges of one quantity joined where their sides differ."""
+    joined: dict[str, Range] = {}
+    rest: list[Criterion] = []
+    for part in parts:
+        other = joined.get(part.quantity) if isinstance(part, Range) else None
+        if not isinstance(part, Range):
+            rest.append(part)
+        elif other is None:
+            joined[part.quantity] = part
+        elif _low(other) is None and _high(part) is None:
+            joined[part.quantity] = Range(part.quantity, gt=part.gt, gte=part.gte, lt=other.lt, lte=other.lte)
+        elif _high(other) is None and _low(part) is None:
+            joined[part.quantity] = Range(part.quantity, gt=other.gt, gte=other.gte, lt=part.lt, lte=part.lte)
+        else:
+            rest.append(part)
+    return [*joined.values(), *rest]
+
+
+def _low(leaf: Range) -> Value | None:
+    return leaf.gte if leaf.gt is None else leaf.gt
+
+
+def _high(leaf: Range) -> Value | None:
+    return leaf.lte if leaf.lt is None else leaf.lt
+
+
+def range_object(leaf: Range) -> Json:
+    """Return ``{"gte": …}``; a range of zeros alone gets a second bound that every value satisfies."""
+    bounds: Json = {s: getattr(leaf, s) for s in _RANGE_SIDES if getattr(leaf, s) is not None}
+    if any(bounds.values()):
+        return bounds
+    low, high = _low(leaf), _high(leaf)
+    zero = high if low is None else low
+    if isinstance(zero, str):
+        return {**bounds, "lte": TEXT_LIMIT}
+    if isinstance(zero, int):
+        limit = INT64_LIMIT if leaf.quantity.endswith("#int") else INT32_LIMIT
+        return {**bounds, "lte": limit} if high is None else {**bounds, "gte": -limit - 1}
+    return {**bounds, "lte": FLOAT_LIMIT} if high is None else {**bounds, "gte": -FLOAT_LIMIT}
+
+
+def double_quoted(filter_text: str) -> str:
+    """Return the OPTIMADE filter with its single-quoted strings double-quoted, as NOMAD needs them."""
+
+    def requoted(found: re.Match[str]) -> str:
+        if found[0].startswith('"'):
+            return found[0]
+        inside = found[0][1:-1].replace("\\'", "'").replace('"', '\\"')
+        return f'"{inside}"'
+
+    return re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', requoted, filter_text)

@@ -1,0 +1,113 @@
+"""Chemical formulas as NOMAD's index spells them, whatever the order they are typed in.
+
+NOMAD stores each kind of formula in one order of the elements: ``hill`` (carbon, hydrogen,
+then the alphabet, all atoms counted), ``reduced`` (the alphabet, smallest integers),
+``anonymous`` (``A2B``: most frequent first), ``iupac`` and ``descriptive`` (by
+electronegativity, with exceptions). The server itself normalises asked values of ``hill`` and
+``iupac``; the others are compared letter by letter, so they are put in order here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import permutations
+from typing import Literal
+
+from nomadquery.errors import NotExpressible, QueryError
+
+Order = Literal["hill", "iupac", "reduced", "anonymous", "descriptive"]
+
+_ENDINGS: dict[str, Order] = {
+    "chemical_formula_hill": "hill",
+    "chemical_formula_iupac": "iupac",
+    "chemical_formula_reduced": "reduced",
+    "chemical_formula_anonymous": "anonymous",
+    "chemical_formula_descriptive": "descriptive",
+}
+_PART = re.compile(r"([A-Z][a-z]*)(\d*)")
+_MOST_ELEMENTS_PERMUTED = 6
+
+
+def formula_order(quantity: str) -> Order | None:
+    """Return how NOMAD orders the formula stored at ``quantity``, ``None`` if it is no formula."""
+    return _ENDINGS.get(quantity.rpartition(".")[2])
+
+
+def composition(formula: str) -> Mapping[str, int] | None:
+    """Return element → number of atoms of ``"TiO2"``, ``None`` for what is no plain formula."""
+    if not re.fullmatch(rf"(?:{_PART.pattern})+", formula):
+        return None
+    counts: Counter[str] = Counter()
+    for element, number in _PART.findall(formula):
+        counts[element] += int(number or 1)
+    return counts if all(counts.values()) else None
+
+
+def stored_spellings(formula: str, order: Order) -> tuple[str, ...]:
+    """Return the texts under which the index may hold ``formula``.
+
+    Raises
+    ------
+    QueryError
+        If the text is no formula, or is not reduced where NOMAD keeps reduced ones.
+    NotExpressible
+        If the order of a descriptive formula cannot be told and has too many elements to try all.
+    """
+    counts = composition(formula)
+    if counts is None:
+        raise QueryError(f"{formula!r} is not a chemical formula; write it like 'TiO2' or 'C2H6'.")
+    match order:
+        case "hill":
+            return (_text(counts, sorted(counts, key=lambda element: _hill_rank(element, counts))),)
+        case "iupac":
+            return (_text(_reduced(counts), sorted(counts)),)
+        case "reduced":
+            reduced = _text(_reduced(counts), sorted(counts))
+            if _reduced(counts) != counts:
+                raise QueryError(
+                    f"{formula!r} is not a reduced formula. Write {reduced!r}, or compare "
+                    "results.material.chemical_formula_hill, which counts the atoms of the cell."
+                )
+            return (reduced,)
+        case "anonymous":
+            numbers = sorted(counts.values(), reverse=True)
+            return ("".join(_part(chr(ord("A") + i), number) for i, number in enumerate(numbers)),)
+        case "descriptive":
+            if len(counts) > _MOST_ELEMENTS_PERMUTED:
+                raise NotExpressible(
+                    f"NOMAD's element order in the descriptive formula {formula!r} is not known; "
+                    "compare results.material.chemical_formula_reduced instead."
+                )
+            return tuple(_text(counts, list(elements)) for elements in permutations(sorted(counts)))
+
+
+def same_formula(stored: str, asked: str, order: Order) -> bool:
+    """Return whether two formulas have the same composition (for ``anonymous``: proportions)."""
+    one, other = composition(stored), composition(asked)
+    if one is None or other is None:
+        return stored == asked
+    if order == "anonymous":
+        return sorted(one.values()) == sorted(other.values())
+    return _reduced(one) == _reduced(other) if order == "iupac" else one == other
+
+
+def _hill_rank(element: str, counts: Mapping[str, int]) -> tuple[int, str]:
+    if "C" in counts and element in {"C", "H"}:
+        return (0, element)
+    return (1, element)
+
+
+def _reduced(counts: Mapping[str, int]) -> Mapping[str, int]:
+    divisor = math.gcd(*counts.values())
+    return Counter({element: number // divisor for element, number in counts.items()})
+
+
+def _text(counts: Mapping[str, int], elements: list[str]) -> str:
+    return "".join(_part(element, counts[element]) for element in elements)
+
+
+def _part(element: str, number: int) -> str:
+    return element if number == 1 else f"{element}{number}"

@@ -1,0 +1,295 @@
+"""From the tree as typed to the tree as NOMAD stores it: full names, stored units, instants.
+
+A typed (*stated*) tree may use short names, names relative to a section, values with units
+(``"1.5 eV"``), days, and a `Range` without bounds for "has a value". A resolved tree has none
+of these; `body`, `params` and `predicate` take resolved trees only. `stated` goes back.
+
+A name that begins with ``!`` is taken as it stands, values included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import assert_never
+
+from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError
+from nomadquery.query import dates, formulas, values
+from nomadquery.query.catalogue import Catalogue, Quantity
+from nomadquery.query.criteria import (
+    FLOAT_LIMIT,
+    INT32_LIMIT,
+    INT64_LIMIT,
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Leaf,
+    Not,
+    Optimade,
+    Or,
+    Range,
+    Value,
+    Within,
+    canonical,
+)
+from nomadquery.query.path import split_brackets
+from nomadquery.query.short_names import SHORT_NAMES
+
+UNCHECKED = "!"
+_MOST_ALTERNATIVES = 64
+_EARLIEST = "0001-01-01T00:00:00Z"
+_CUSTOM_KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "datetime": "date"}
+
+
+def full_name(name: str, section: str = "") -> str:
+    """Return the name in full: short names spelled out, relative names below ``section``."""
+    if section:
+        return name if name.startswith(f"{section}.") else f"{section}.{name}"
+    if name in SHORT_NAMES:
+        pieces = split_brackets(SHORT_NAMES[name].path)
+        return ".".join(text for kind, text in pieces if kind == "name")
+    return name.removeprefix("metadata.")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """What resolving needs to know.
+
+    Attributes
+    ----------
+    catalogue : Catalogue
+        The quantities of the release that is asked.
+    schemas : mapping
+        ``data.x`` → its known full names ``data.x#schema[#dtype]``, from the server.
+    strict : bool
+        Whether values that NOMAD takes but never finds (an unknown member of an
+        enumeration, 2.5 for an integer) are refused.
+    """
+
+    catalogue: Catalogue
+    schemas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    strict: bool = False
+
+    def resolve(self, criterion: Criterion, section: str = "") -> Criterion:
+        """Return the resolved tree; names are relative to ``section`` where it is given.
+
+        Raises
+        ------
+        QuantityNotFound
+            If a name is not known; with the nearest known ones.
+        UnitError
+            If a number lacks its unit, or has one that does not fit.
+        QueryError
+            If a value has the wrong type.
+        NotExpressible
+            If the quantity is not in the search index.
+        """
+        match criterion:
+            case And(parts):
+                return And(tuple(self.resolve(part, section) for part in parts))
+            case Or(parts):
+                return Or(tuple(self.resolve(part, section) for part in parts))
+            case Not(inner):
+                return Not(self.resolve(inner, section))
+            case Within(name, parts):
+                return self._within(full_name(name, section), parts)
+            case Optimade():
+                return criterion
+            case _:
+                return self._leaf(criterion, section)
+
+    def quantity(self, name: str, section: str = "") -> Quantity:
+        """Return what is known of the searchable quantity that ``name`` stands for."""
+        full = full_name(name, section)
+        found = self.catalogue.find(full)
+        if found is None and full.startswith("data."):
+            return custom_quantity(full if "#" in full else self._completed(full))
+        if found is None:
+            raise unknown_quantity(full, self.catalogue)
+        if found.kind == "section":
+            raise NotExpressible(
+                f"{full!r} is a section, not a quantity. Compare one of its quantities "
+                f"({', '.join(self.catalogue.children(full)[:8])}), or ask .exists()."
+            )
+        if not found.searchable:
+            raise NotExpressible(
+                f"NOMAD's search index does not hold {full!r}, so a query can only ask whether it .exists(). "
+                "Select it as a column and narrow the table with drop_missing() or in pandas."
+            )
+        return found
+
+    def _leaf(self, leaf: Leaf, section: str) -> Criterion:
+        if leaf.quantity.startswith(UNCHECKED):
+            name = leaf.quantity.removeprefix(UNCHECKED)
+            return Equals("quantities", name) if leaf == Range(leaf.quantity) else replace(leaf, quantity=name)
+        quantity = self.quantity(leaf.quantity, section)
+        match leaf:
+            case Equals(_, value):
+                return self._any_of((value,), quantity)
+            case HasAll(_, several):
+                return And(tuple(self._any_of((value,), quantity) for value in several))
+            case HasAny(_, several):
+                return self._any_of(several, quantity)
+            case HasNone(_, several):
+                return canonical(Not(self._any_of(several, quantity)))
+            case Range():
+                return self._range(leaf, quantity)
+            case _:
+                assert_never(leaf)
+
+    def _any_of(self, several: tuple[Value, ...], quantity: Quantity) -> Criterion:
+        """Return "one of these values", in stored units; a day is all its instants."""
+        days = [value for value in several if quantity.kind == "date" and dates.is_day(value)]
+        exact = [value for value in several if value not in days]
+        stored = [s for value in exact for s in values.stored_spellings(value, quantity, strict=self.strict)]
+        whole_days = [
+            Range(quantity.name, gte=first, lt=end) for first, end in (dates.day_bounds(str(day)) for day in days)
+        ]
+        return canonical(Or((HasAny(quantity.name, tuple(stored)), *whole_days)))
+
+    def _range(self, leaf: Range, quantity: Quantity) -> Criterion:
+        bounds = {side: getattr(leaf, side) for side in ("gt", "gte", "lt", "lte")}
+        given = {side: bound for side, bound in bounds.items() if bound is not None}
+        if not given:
+            return existence(quantity)
+        if quantity.kind == "boolean":
+            raise QueryError(f"{quantity.name} is true or false and has no order; compare with == or !=.")
+        if formulas.formula_order(quantity.name) is not None:
+            raise NotExpressible(f"Formulas have no order, and NOMAD fails on ranges of {quantity.name}.")
+        stored: dict[str, Value] = {}
+        for side, bound in given.items():
+            if quantity.kind == "date" and dates.is_day(bound):
+                side, bound = _day_edge(side, bound)  # noqa: PLW2901  # the same bound, as an instant
+            stored[side] = values.stored_spellings(bound, quantity, strict=False)[0]
+        return canonical(Range(quantity.name, **stored))
+
+    def _within(self, section: str, parts: tuple[Criterion, ...]) -> Criterion:
+        found = self.catalogue.find(section)
+        if found is None or found.kind != "section":
+            raise unknown_quantity(section, self.catalogue)
+        inner = And(tuple(self.resolve(part, section) for part in parts))
+        if not found.repeats or found.repeats[-1] != section:
+            return inner  # a section that occurs once: the same item is the only one
+        return canonical(Or(tuple(Within(section, leaves) for leaves in alternatives(inner))))
+
+    def _completed(self, name: str) -> str:
+        candidates = self.schemas.get(name, ())
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise QuantityNotFound(
+                f"{name!r} occurs in several schemas: {', '.join(map(repr, candidates))}. "
+                f"Choose one, as in Q[{candidates[0]!r}].",
+                name=name,
+                nearest=candidates,
+            )
+        raise QuantityNotFound(
+            f"The schema of {name!r} is not known here. Write it, as in Q['{name}#my_package.schema.MySection'] "
+            "or Q['…#entry_id:<id>.<Section>#float'], or ask with .exists().",
+            name=name,
+        )
+
+
+def existence(quantity: Quantity) -> Criterion:
+    """Return "has a value", which NOMAD's language lacks, as a range over all values."""
+    name = quantity.name
+    if name.startswith("data."):
+        return Equals("quantities", name.partition("#")[0])
+    if formulas.formula_order(name) in {"hill", "iupac"}:
+        return Equals("quantities", name)  # the server fails on ranges of formulas that it normalises
+    match quantity.kind:
+        case "boolean":
+            return HasAny(name, (False, True))
+        case "date":
+            return Range(name, gte=_EARLIEST)
+        case "integer":
+            limit = INT64_LIMIT if quantity.index == "long" else INT32_LIMIT
+            return Range(name, gte=-limit - 1, lte=limit)
+        case "number":
+            return Range(name, gte=-FLOAT_LIMIT, lte=FLOAT_LIMIT)
+        case _:
+            return Range(name, gte=" ")
+
+
+def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:
+    """Return a resolved tree with units said, so that resolving it gives the same tree again."""
+    match criterion:
+        case And(parts):
+            return And(tuple(stated(part, catalogue) for part in parts))
+        case Or(parts):
+            return Or(tuple(stated(part, catalogue) for part in parts))
+        case Not(inner):
+            return Not(stated(inner, catalogue))
+        case Within(section, parts):
+            return Within(section, tuple(stated(part, catalogue) for part in parts))
+        case Optimade():
+            return criterion
+        case _:
+            return _stated_leaf(criterion, catalogue)
+
+
+def _stated_leaf(leaf: Leaf, catalogue: Catalogue) -> Leaf:
+    quantity = catalogue.find(leaf.quantity) or custom_quantity(leaf.quantity)
+    if leaf == existence(quantity):
+        return Range(leaf.quantity)
+    match leaf:
+        case Equals(name, value):
+            return Equals(name, values.stated(value, quantity))
+        case HasAll(name, several) | HasAny(name, several) | HasNone(name, several):
+            return type(leaf)(name, tuple(values.stated(value, quantity) for value in several))
+        case Range(name):
+            bounds = {side: getattr(leaf, side) for side in ("gt", "gte", "lt", "lte")}
+            said = {s: None if b is None else values.stated(b, quantity) for s, b in bounds.items()}
+            return Range(name, **said)
+        case _:
+            assert_never(leaf)
+
+
+def custom_quantity(name: str) -> Quantity:
+    """Return what the name ``data.x#schema[#dtype]`` itself tells of a custom quantity."""
+    dtype = name.rpartition("#")[2] if name.count("#") > 1 else ""
+    kind = _CUSTOM_KINDS.get(dtype, "other")
+    index = {"integer": "long", "text": "keyword"}.get(kind)
+    return Quantity(name=name, kind=kind, type=dtype or "custom", index=index, searchable=True)  # type: ignore[arg-type]  # values of _CUSTOM_KINDS are kinds
+
+
+def unknown_quantity(name: str, catalogue: Catalogue) -> QuantityNotFound:
+    """Return the error for a name that nobody knows, with the nearest ones."""
+    nearest = catalogue.nearest(name)
+    hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
+    release = f" {catalogue.release}" if catalogue.release else ""
+    return QuantityNotFound(
+        f"NOMAD{release} has no quantity {name!r}.{hint} List them with nomad.quantities("
+        f"{name.rpartition('.')[2]!r}); to ask all the same write Q[{name!r}].unchecked().",
+        name=name,
+        nearest=nearest,
+    )
+
+
+def alternatives(criterion: Criterion) -> tuple[tuple[Criterion, ...], ...]:
+    """Return the tree as alternatives (or) of parts that hold together (and).
+
+    "One item satisfies A or B" is "one satisfies A, or one satisfies B"; this is how an
+    ``Or`` inside a section leaves it.
+    """
+    match canonical(criterion):
+        case And(parts):
+            choices = [alternatives(part) for part in parts]
+        case Or(parts):
+            return tuple(leaves for part in parts for leaves in alternatives(part))
+        case part:
+            return ((part,),)
+    combined = tuple(tuple(leaf for leaves in choice for leaf in leaves) for choice in product(*choices))
+    if len(combined) > _MOST_ALTERNATIVES:
+        raise NotExpressible(f"Within one section this would need {len(combined)} alternatives; simplify it.")
+    return combined
+
+
+def _day_edge(side: str, day: Value) -> tuple[str, Value]:
+    """Return the bound at a whole day as one at an instant: after a day means from the next."""
+    first, end = dates.day_bounds(str(day))
+    return {"gt": ("gte", end), "gte": ("gte", first), "lt": ("lt", first), "lte": ("lt", end)}[side]

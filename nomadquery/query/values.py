@@ -1,0 +1,130 @@
+"""One value for one quantity: from what people type to what NOMAD stores, and back."""
+
+from __future__ import annotations
+
+import difflib
+
+from nomadquery import units
+from nomadquery.errors import QueryError, UnitError
+from nomadquery.query import dates, formulas
+from nomadquery.query.catalogue import Quantity
+from nomadquery.query.criteria import Value
+
+_MEMBERS_SHOWN = 8
+
+
+def stored_spellings(value: Value, quantity: Quantity, *, strict: bool) -> tuple[Value, ...]:
+    """Return the stored values that ``value`` stands for: one, or all spellings of a formula.
+
+    Numbers come back in ``quantity.unit``, dates as instants. ``strict`` also refuses what
+    NOMAD would take but never find.
+
+    Raises
+    ------
+    UnitError
+        If a number lacks its unit, or has one that does not fit.
+    QueryError
+        If the value has the wrong type.
+    """
+    match quantity.kind:
+        case "number" | "integer":
+            return (_number(value, quantity, strict=strict),)
+        case "boolean":
+            if isinstance(value, bool):
+                return (value,)
+        case "date":
+            if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+                return (dates.instant(value),)
+        case "text":
+            if isinstance(value, str):
+                return _texts(value, quantity, strict=strict)
+        case _:  # a custom quantity of unknown type: NOMAD decides
+            return (value,)
+    raise QueryError(
+        f"{quantity.name} holds {_HOLDS[quantity.kind]}, not {value!r} ({type(value).__name__})."
+        f" Write for example {_example(quantity)}."
+    )
+
+
+def stated(value: Value, quantity: Quantity) -> Value:
+    """Return a stored value as people may type it: a number with a dimension carries its unit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return f"{float(value)!r} {quantity.unit}" if quantity.is_dimensional else value
+
+
+_HOLDS = {"boolean": "True or False", "date": "dates", "text": "text", "number": "numbers", "integer": "integers"}
+
+
+def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
+    number, unit = _split(value, quantity)
+    if unit:
+        number = _converted(number, unit, quantity)
+    elif quantity.is_dimensional and number != 0:
+        raise UnitError(
+            f"{quantity.name} has the unit {quantity.unit}, so {value!r} needs one: write "
+            f"'{value} {quantity.unit}'{_customary(quantity)}, or give unit=…"
+        )
+    if quantity.kind == "integer" and float(number).is_integer():
+        return int(number)
+    if quantity.kind == "integer" and strict:
+        raise QueryError(f"{quantity.name} holds integers; {value!r} is never found. Compare with < or >.")
+    return float(number)
+
+
+def _split(value: Value, quantity: Quantity) -> tuple[float | int, str]:
+    if isinstance(value, bool):
+        raise QueryError(f"{quantity.name} holds numbers, not {value!r}.")
+    if not isinstance(value, str):
+        return value, ""
+    number, unit = units.parse_measure(value) if _starts_as_number(value) else (None, "")
+    if number is None or not unit:
+        raise QueryError(f"{quantity.name} holds numbers, not the text {value!r}. Write for example {_example(quantity)}.")
+    return number, unit
+
+
+def _starts_as_number(text: str) -> bool:
+    return text.strip()[:1] in set("+-.0123456789") and bool(text.strip())
+
+
+def _converted(number: float, unit: str, quantity: Quantity) -> float:
+    if quantity.unit is None:
+        raise UnitError(
+            f"NOMAD states no unit for {quantity.name}, so {unit!r} cannot be converted. Give the bare number, "
+            f"or say the unit that is stored: .stored_in({unit!r})."
+        )
+    try:
+        return units.convert(number, unit, quantity.unit)
+    except UnitError as error:
+        raise UnitError(f"{quantity.name} is stored in {quantity.unit}: {error}") from error
+
+
+def _texts(value: str, quantity: Quantity, *, strict: bool) -> tuple[str, ...]:
+    order = None if quantity.is_view else formulas.formula_order(quantity.name)
+    if order is not None:
+        return formulas.stored_spellings(value, order)
+    if strict and quantity.members and value not in quantity.members:
+        raise QueryError(f"{value!r} is not one of the values of {quantity.name}: {_members(value, quantity)}.")
+    return (value,)
+
+
+def _members(value: str, quantity: Quantity) -> str:
+    folded = {member.casefold(): member for member in quantity.members}
+    close = difflib.get_close_matches(value.casefold(), folded, n=_MEMBERS_SHOWN, cutoff=0.5)
+    if close:
+        return "nearest are " + ", ".join(repr(folded[member]) for member in close)
+    shown = ", ".join(repr(member) for member in quantity.members[:_MEMBERS_SHOWN])
+    return shown + (", …" if len(quantity.members) > _MEMBERS_SHOWN else "")
+
+
+def _customary(quantity: Quantity) -> str:
+    example = {"joule": "1.5 eV", "meter": "3.2 angstrom", "pascal": "100 GPa"}.get(quantity.unit or "")
+    return f" or in another unit, as in {example!r}" if example else ""
+
+
+def _example(quantity: Quantity) -> str:
+    if quantity.kind in {"number", "integer"}:
+        if not quantity.is_dimensional:
+            return "2" if quantity.kind == "integer" else "0.5"
+        return "'1.5 eV'" if quantity.unit == "joule" else f"'1.0 {quantity.unit}'"
+    return {"boolean": "True", "date": "'2024-01-31'"}.get(quantity.kind, "'text'")

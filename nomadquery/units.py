@@ -1,0 +1,219 @@
+"""Units: reading "1.5 eV", comparing dimensions, converting numbers and arrays.
+
+Common units convert by a table of factors to SI; the first unit that is not in the table
+brings in pint (about 0.2 s). Unit texts are pint's, so NOMAD's own spellings
+(``joule``, ``ampere / meter ** 2``) and the customary ones (``eV``, ``mA/cm^2``, ``Å``) mean
+the same here as there. Factors follow the 2019 SI and CODATA 2022, as pint does.
+"""
+
+from __future__ import annotations
+
+import re
+import tokenize
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nomadquery.errors import UnitError
+
+if TYPE_CHECKING:
+    import pint
+
+Number = TypeVar("Number", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a unit is in SI: ``value_in_SI = value * factor + offset``, and its dimension.
+
+    ``dimension`` holds the exponents of metre, kilogram, second, ampere, kelvin, mole, candela.
+    """
+
+    factor: float
+    dimension: tuple[float, ...]
+    offset: float = 0.0
+
+
+_NONE: Final = (0, 0, 0, 0, 0, 0, 0)
+_LENGTH: Final = (1, 0, 0, 0, 0, 0, 0)
+_AREA: Final = (2, 0, 0, 0, 0, 0, 0)
+_VOLUME: Final = (3, 0, 0, 0, 0, 0, 0)
+_PER_VOLUME: Final = (-3, 0, 0, 0, 0, 0, 0)
+_DENSITY: Final = (-3, 1, 0, 0, 0, 0, 0)
+_TIME: Final = (0, 0, 1, 0, 0, 0, 0)
+_RATE: Final = (0, 0, -1, 0, 0, 0, 0)
+_MASS: Final = (0, 1, 0, 0, 0, 0, 0)
+_CURRENT_DENSITY: Final = (-2, 0, 0, 1, 0, 0, 0)
+_TEMPERATURE: Final = (0, 0, 0, 0, 1, 0, 0)
+_ENERGY: Final = (2, 1, -2, 0, 0, 0, 0)
+_PER_ENERGY: Final = (-2, -1, 2, 0, 0, 0, 0)
+_FORCE: Final = (1, 1, -2, 0, 0, 0, 0)
+_PRESSURE: Final = (-1, 1, -2, 0, 0, 0, 0)
+_VOLTAGE: Final = (2, 1, -3, -1, 0, 0, 0)
+_INTENSITY: Final = (0, 1, -3, 0, 0, 0, 0)
+
+_EV: Final = 1.602176634e-19
+_HARTREE: Final = 4.3597447222060e-18
+_BOHR: Final = 5.29177210544e-11
+_DEGREE: Final = 0.017453292519943295
+
+_COMMON: Final[dict[str, Scale]] = {
+    "dimensionless": Scale(1.0, _NONE),
+    "": Scale(1.0, _NONE),
+    "percent": Scale(0.01, _NONE),
+    "%": Scale(0.01, _NONE),
+    "radian": Scale(1.0, _NONE),
+    "rad": Scale(1.0, _NONE),
+    "degree": Scale(_DEGREE, _NONE),
+    "deg": Scale(_DEGREE, _NONE),
+    "joule": Scale(1.0, _ENERGY),
+    "J": Scale(1.0, _ENERGY),
+    "electron_volt": Scale(_EV, _ENERGY),
+    "eV": Scale(_EV, _ENERGY),
+    "meV": Scale(_EV * 1e-3, _ENERGY),
+    "keV": Scale(_EV * 1e3, _ENERGY),
+    "hartree": Scale(_HARTREE, _ENERGY),
+    "rydberg": Scale(_HARTREE / 2, _ENERGY),
+    "Ry": Scale(_HARTREE / 2, _ENERGY),
+    "1 / joule": Scale(1.0, _PER_ENERGY),
+    "1/eV": Scale(1 / _EV, _PER_ENERGY),
+    "meter": Scale(1.0, _LENGTH),
+    "m": Scale(1.0, _LENGTH),
+    "angstrom": Scale(1e-10, _LENGTH),
+    "Å": Scale(1e-10, _LENGTH),
+    "nm": Scale(1e-9, _LENGTH),
+    "nanometer": Scale(1e-9, _LENGTH),
+    "um": Scale(1e-6, _LENGTH),
+    "mm": Scale(1e-3, _LENGTH),
+    "cm": Scale(1e-2, _LENGTH),
+    "bohr": Scale(_BOHR, _LENGTH),
+    "meter ** 2": Scale(1.0, _AREA),
+    "cm^2": Scale(1e-4, _AREA),
+    "cm**2": Scale(1e-4, _AREA),
+    "angstrom^2": Scale(1e-20, _AREA),
+    "meter ** 3": Scale(1.0, _VOLUME),
+    "angstrom^3": Scale(1e-30, _VOLUME),
+    "angstrom**3": Scale(1e-30, _VOLUME),
+    "1 / meter ** 3": Scale(1.0, _PER_VOLUME),
+    "kilogram / meter ** 3": Scale(1.0, _DENSITY),
+    "kg/m^3": Scale(1.0, _DENSITY),
+    "g/cm^3": Scale(1e3, _DENSITY),
+    "g/cm**3": Scale(1e3, _DENSITY),
+    "second": Scale(1.0, _TIME),
+    "s": Scale(1.0, _TIME),
+    "fs": Scale(1e-15, _TIME),
+    "femtosecond": Scale(1e-15, _TIME),
+    "ps": Scale(1e-12, _TIME),
+    "ns": Scale(1e-9, _TIME),
+    "1 / second": Scale(1.0, _RATE),
+    "kilogram": Scale(1.0, _MASS),
+    "kg": Scale(1.0, _MASS),
+    "ampere / meter ** 2": Scale(1.0, _CURRENT_DENSITY),
+    "A/m^2": Scale(1.0, _CURRENT_DENSITY),
+    "mA/cm^2": Scale(10.0, _CURRENT_DENSITY),
+    "mA/cm**2": Scale(10.0, _CURRENT_DENSITY),
+    "milliampere / centimeter ** 2": Scale(10.0, _CURRENT_DENSITY),
+    "kelvin": Scale(1.0, _TEMPERATURE),
+    "K": Scale(1.0, _TEMPERATURE),
+    "newton": Scale(1.0, _FORCE),
+    "N": Scale(1.0, _FORCE),
+    "eV/angstrom": Scale(_EV / 1e-10, _FORCE),
+    "eV/Å": Scale(_EV / 1e-10, _FORCE),
+    "pascal": Scale(1.0, _PRESSURE),
+    "Pa": Scale(1.0, _PRESSURE),
+    "joule / meter ** 3": Scale(1.0, _PRESSURE),
+    "kPa": Scale(1e3, _PRESSURE),
+    "MPa": Scale(1e6, _PRESSURE),
+    "GPa": Scale(1e9, _PRESSURE),
+    "bar": Scale(1e5, _PRESSURE),
+    "kbar": Scale(1e8, _PRESSURE),
+    "eV/angstrom^3": Scale(_EV / 1e-30, _PRESSURE),
+    "volt": Scale(1.0, _VOLTAGE),
+    "V": Scale(1.0, _VOLTAGE),
+    "mV": Scale(1e-3, _VOLTAGE),
+    "watt / meter ** 2": Scale(1.0, _INTENSITY),
+    "mW/cm^2": Scale(10.0, _INTENSITY),
+}
+
+_MEASURE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$", re.DOTALL)
+#: What pint raises for texts that are no unit expression, beside its own errors.
+_UNREADABLE = (ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, SyntaxError)
+_BASE_UNITS = ("[length]", "[mass]", "[time]", "[current]", "[temperature]", "[substance]", "[luminosity]")
+
+
+def parse_measure(text: str) -> tuple[float, str]:
+    """Return number and unit text of ``"1.5 eV"``; the unit is ``""`` where there is none.
+
+    Raises
+    ------
+    UnitError
+        If the text does not begin with a number.
+    """
+    found = _MEASURE.match(text)
+    if found is None:
+        raise UnitError(f"{text!r} is not a number with a unit. Write for example '1.5 eV'.")
+    return float(found[1]), found[2]
+
+
+def scale_of(unit: str) -> Scale:
+    """Return what ``unit`` is in SI.
+
+    Raises
+    ------
+    UnitError
+        If no such unit is known.
+    """
+    known = _COMMON.get(unit.strip())
+    return known if known is not None else _scale_by_pint(unit.strip())
+
+
+def same_dimension(one: str, other: str) -> bool:
+    """Return whether numbers in ``one`` can be expressed in ``other``."""
+    return scale_of(one).dimension == scale_of(other).dimension
+
+
+def convert(values: Number, source: str, target: str) -> Number:
+    """Return ``values`` (a number or an array), given in ``source``, expressed in ``target``.
+
+    Raises
+    ------
+    UnitError
+        If the two units have different dimensions, or one is unknown.
+    """
+    if source == target:
+        return values
+    have, want = scale_of(source), scale_of(target)
+    if have.dimension != want.dimension:
+        raise UnitError(f"{source!r} cannot be expressed in {target!r}: they have different dimensions.")
+    if have.offset == want.offset == 0.0:
+        return values * (have.factor / want.factor)
+    return (values * have.factor + have.offset - want.offset) / want.factor
+
+
+def text_of_pint(quantity: Any) -> str:
+    """Return ``"1.5 electron_volt"`` for a pint quantity, exactly (the number by its `repr`)."""
+    return f"{float(quantity.magnitude)!r} {quantity.units}"
+
+
+@cache
+def registry() -> pint.UnitRegistry[Any]:
+    """Return pint's application registry, importing pint the first time."""
+    import pint
+
+    return pint.get_application_registry()  # type: ignore[return-value]  # a lazy proxy of the same type
+
+
+@cache
+def _scale_by_pint(unit: str) -> Scale:
+    import pint
+
+    try:
+        one = registry().Unit(unit)
+        dimension = one.dimensionality
+        zero = registry().Quantity(0.0, one).to_base_units().magnitude
+        factor = registry().Quantity(1.0, one).to_base_units().magnitude - zero
+    except (pint.PintError, tokenize.TokenError, *_UNREADABLE) as error:
+        raise UnitError(
+            f"{unit!r} is not a unit. Write it as pint does, for example 'eV', 'angstrom', 'mA/cm^2'."
+        ) from error
+    return Scale(float(factor), tuple(float(dimension.get(base, 0)) for base in _BASE_UNITS), float(zero))
