@@ -1,0 +1,186 @@
+"""`Query`: a question as an immutable value, to be combined with ``&``, ``|`` and ``~``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+from nomadquery.errors import QueryError
+from nomadquery.query.body import body, parse
+from nomadquery.query.catalogue import Catalogue, catalogue_for
+from nomadquery.query.criteria import (
+    EVERYTHING,
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Not,
+    Or,
+    Within,
+    canonical,
+    canonical_json,
+)
+from nomadquery.query.explain import in_python, in_words
+from nomadquery.query.resolve import Resolver, stated
+
+_BODY_KEYS = {"query", "owner", "pagination", "required", "aggregations", "exclude", "include", "files"}
+
+
+@runtime_checkable
+class HasEntryIds(Protocol):
+    """Something that can be asked for entry ids: a search, a table."""
+
+    def entry_ids(self) -> tuple[str, ...]:
+        """Return the entry ids, asking the server for them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Query:
+    """A question to NOMAD.
+
+    Build it with `Q`, `within` and `optimade`, or read it with `from_json` and `from_url`.
+    Two queries are equal if they ask the same, however they were spelled.
+
+    Attributes
+    ----------
+    criterion : Criterion
+        The tree as it was typed: short names, values with their units.
+    asked_first : tuple
+        Pairs of placeholder and search whose entry ids take its place before this query is sent.
+    """
+
+    criterion: Criterion = EVERYTHING
+    asked_first: tuple[tuple[str, HasEntryIds], ...] = ()
+
+    @classmethod
+    def from_json(cls, request: object, *, release: str | None = None) -> Query:
+        """Return the query of a NOMAD ``query`` object, or of a whole request body that holds one.
+
+        Of a whole body only ``query`` is read: owner, paging and required are not part of
+        the question.
+
+        Raises
+        ------
+        WouldBeMisread
+            If NOMAD would drop a part of it or read it as another question.
+        QueryError
+            If NOMAD would refuse it.
+        """
+        if isinstance(request, Mapping) and "query" in request and request.keys() <= _BODY_KEYS:
+            request = request["query"]
+        return cls(stated(parse(request, release=release), catalogue_for(release)))
+
+    @classmethod
+    def from_url(cls, url: str) -> Query:
+        """Return the query of a pasted search address, of the web interface or of the API.
+
+        Raises
+        ------
+        QueryError
+            If the address holds no search, or one that cannot be read.
+        """
+        from nomadquery.query.addresses import read_address
+
+        return cls(read_address(url))
+
+    def to_json(self, *, release: str | None = None) -> dict[str, Any]:
+        """Return the ``query`` object that NOMAD reads rightly; numbers in stored units.
+
+        Parameters
+        ----------
+        release : str, optional
+            ``"2.0.0"``, ``"1.4.3"`` or ``"1.3.17"``; the newest by default.
+
+        Raises
+        ------
+        QuantityNotFound, UnitError, NotExpressible
+            If a name is unknown, a unit is missing, or NOMAD's language cannot say it.
+        """
+        return body(self.resolved(catalogue_for(release)), release=release)
+
+    def explain(self) -> str:
+        """Return the question in plain words, one line for each criterion."""
+        return in_words(self.criterion)
+
+    def resolved(self, catalogue: Catalogue, schemas: Mapping[str, tuple[str, ...]] | None = None) -> Criterion:
+        """Return the canonical tree with full names and stored units."""
+        if self.asked_first:
+            raise QueryError(
+                "This query holds another search, whose entry ids are asked first; "
+                "give it to nomad.entries(...), which does so."
+            )
+        return canonical(Resolver(catalogue, schemas or {}).resolve(self.criterion))
+
+    def with_ids(self, ids: Mapping[str, tuple[str, ...]]) -> Query:
+        """Return the query with each placeholder of `asked_first` replaced by its entry ids."""
+        return Query(_replaced(self.criterion, ids))
+
+    def __and__(self, other: object) -> Query:
+        return self._joined(And, other, "&")
+
+    def __or__(self, other: object) -> Query:
+        return self._joined(Or, other, "|")
+
+    def __invert__(self) -> Query:
+        return Query(Not(self.criterion), self.asked_first)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "A query is neither true nor false. Combine queries with & | ~ (not and, or, not), each in "
+            "parentheses; for a range write .between(low, high) instead of low < quantity < high."
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Query):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return in_python(self.criterion)
+
+    def _key(self) -> tuple[object, ...]:
+        try:
+            tree = Resolver(catalogue_for()).resolve(self.criterion)
+        except QueryError:
+            tree = self.criterion  # a name that only a server knows; equal if typed alike
+        return canonical_json(tree), tuple((name, id(source)) for name, source in self.asked_first)
+
+    def _joined(self, node: type[And] | type[Or], other: object, sign: str) -> Query:
+        if not isinstance(other, Query):
+            raise TypeError(
+                f"{sign} joins queries; {other!r} is none. Put each comparison in parentheses: "
+                f"(Q.a == 1) {sign} (Q.b == 2)."
+            )
+        own = self.criterion.criteria if isinstance(self.criterion, node) else (self.criterion,)
+        more = other.criterion.criteria if isinstance(other.criterion, node) else (other.criterion,)
+        if node is And:
+            own, more = (() if self.criterion == EVERYTHING else own), (() if other.criterion == EVERYTHING else more)
+        parts = (*own, *more)
+        pending = dict((*self.asked_first, *other.asked_first))
+        return Query(parts[0] if len(parts) == 1 else node(parts), tuple(pending.items()))
+
+
+def _replaced(criterion: Criterion, ids: Mapping[str, tuple[str, ...]]) -> Criterion:
+    match criterion:
+        case And(parts):
+            return And(tuple(_replaced(part, ids) for part in parts))
+        case Or(parts):
+            return Or(tuple(_replaced(part, ids) for part in parts))
+        case Not(inner):
+            return Not(_replaced(inner, ids))
+        case Within(section, parts):
+            return Within(section, tuple(_replaced(part, ids) for part in parts))
+        case Equals(quantity, str(value)) if value in ids:
+            return HasAny(quantity, ids[value])
+        case HasAny(quantity, values) | HasAll(quantity, values) | HasNone(quantity, values):
+            found = tuple(one for value in values for one in (ids.get(value, (value,)) if isinstance(value, str) else (value,)))
+            return type(criterion)(quantity, found)
+        case _:
+            return criterion
