@@ -143,7 +143,9 @@ class _Writer:
         quantity = self.catalogue.find(leaf.quantity)
         deeper = quantity is not None and quantity.nested not in {None, section}
         if deeper and isinstance(leaf, HasAll | HasNone):
-            raise NotExpressible(f"Within {section} NOMAD cannot ask for all or none of several items at {leaf.quantity}.")
+            raise NotExpressible(
+                f"Within {section} NOMAD cannot ask for all or none of several items at {leaf.quantity}."
+            )
         match leaf:
             case Equals(_, value):
                 return {_unused(f"{name}:all", so_far, section): [value]} if name in so_far else {name: value}

@@ -80,14 +80,18 @@ class _Reader:
         value = query[word]
         if word == "not":
             if not isinstance(value, Mapping):
-                raise QueryError('"not" takes one query object: {"not": {…}}; several go into {"not": {"and": […]}}.')
+                raise QueryError(
+                    '"not" takes one query object: {"not": {…}}; several go into {"not": {"and": […]}}.'
+                )
             if not value:
                 raise WouldBeMisread('NOMAD reads {"not": {}} as everything. Leave it out.')
             return Not(self.read(value))
         if not isinstance(value, list | tuple):
             raise QueryError(f'"{word}" takes a list of query objects: {{"{word}": [{{…}}, {{…}}]}}.')
         if word == "or" and not value:
-            raise WouldBeMisread('NOMAD reads {"or": []} as everything. Leave it out, or say what it should be.')
+            raise WouldBeMisread(
+                'NOMAD reads {"or": []} as everything. Leave it out, or say what it should be.'
+            )
         parts = tuple(self.read(part) for part in value)
         return And(parts) if word == "and" else Or(parts)
 
@@ -97,7 +101,9 @@ class _Reader:
         if full == "optimade_filter":
             return _optimade(value)
         if section and name in _LOGIC:
-            raise QueryError(f"{name!r} cannot stand inside the section {section!r}; combine whole sections instead.")
+            raise QueryError(
+                f"{name!r} cannot stand inside the section {section!r}; combine whole sections instead."
+            )
         quantity = self._quantity(full)
         if quantity.kind == "section":
             return self._section_form(quantity, value, word)
@@ -116,7 +122,9 @@ class _Reader:
         if schema and plain.startswith("data."):
             return _checked_custom(name)
         if _SUGGESTION in name:
-            raise QueryError(f"{name!r} only serves suggestions while typing; compare {name.partition('__')[0]!r}.")
+            raise QueryError(
+                f"{name!r} only serves suggestions while typing; compare {name.partition('__')[0]!r}."
+            )
         found = self.catalogue.find(name)
         if found is None or found.name != name:
             raise _not_a_quantity(name, self.catalogue)
@@ -142,7 +150,9 @@ class _Reader:
             "or bounds (gt or gte, lt or lte); different kinds go into separate objects of an 'and'."
         )
 
-    def _set(self, quantity: Quantity, word: str, value: object, section: str, *, bare: bool = False) -> Criterion:
+    def _set(
+        self, quantity: Quantity, word: str, value: object, section: str, *, bare: bool = False
+    ) -> Criterion:
         name = quantity.name
         if not isinstance(value, list | tuple):
             raise QueryError(f"{name}:{word} takes a list: {{{name + ':' + word!r}: [{_shown(value)}]}}.")
@@ -163,7 +173,9 @@ class _Reader:
         if word == "none":
             return Not(Or(tuple(_equals(quantity, item) for item in several)))
         every = canonical(And(tuple(_equals(quantity, item) for item in several)))
-        outer_repeats = [s for s in quantity.repeats if quantity.nested is None or len(s) > len(quantity.nested)]
+        outer_repeats = [
+            s for s in quantity.repeats if quantity.nested is None or len(s) > len(quantity.nested)
+        ]
         if isinstance(every, HasAll) and not quantity.shape and not outer_repeats:
             raise WouldBeMisread(
                 f"{'A bare list' if bare else word!r} means that all values hold at once, which {name} "
@@ -176,7 +188,9 @@ class _Reader:
         name = section.name
         if word is not None or not isinstance(value, Mapping):
             children = ", ".join(self.catalogue.children(name)[:6])
-            raise WouldBeMisread(f"{name!r} is a section and equals nothing. Compare one of its quantities: {children}.")
+            raise WouldBeMisread(
+                f"{name!r} is a section and equals nothing. Compare one of its quantities: {children}."
+            )
         if not value:
             raise WouldBeMisread(f"NOMAD reads {{{name!r}: {{}}}} as everything. Leave it out.")
         parts = tuple(self._criterion(str(key), inner, section=name) for key, inner in value.items())
@@ -237,7 +251,9 @@ def _equals(quantity: Quantity, value: Value) -> Criterion:
 def _scalar(value: object, quantity: Quantity, *, in_range: bool = False) -> Value:
     """Return a JSON scalar as the index reads it for this quantity."""
     if value is None or not isinstance(value, str | int | float):
-        raise QueryError(f"{quantity.name} is compared with text, numbers or true/false, not with {_shown(value)}.")
+        raise QueryError(
+            f"{quantity.name} is compared with text, numbers or true/false, not with {_shown(value)}."
+        )
     match quantity.kind:
         case "text":
             return value if isinstance(value, str) else _as_text(value)
@@ -286,7 +302,9 @@ def _checked_custom(name: str) -> Quantity:
 def _not_a_quantity(name: str, catalogue: Catalogue) -> QuantityNotFound:
     head, _, last = name.rpartition(".")
     if last in {*_SIDES, *_SETS} or name.lower() in _LOGIC:
-        return QuantityNotFound(f"{name!r}: NOMAD's words are lower case and stand as {head}:{last} or {{'and': […]}}.", name=name)
+        return QuantityNotFound(
+            f"{name!r}: NOMAD's words are lower case and stand as {head}:{last} or {{'and': […]}}.", name=name
+        )
     return unknown_quantity(name, catalogue)
 
 

@@ -126,7 +126,9 @@ class Catalogue:
     @property
     def names(self) -> tuple[str, ...]:
         """Names that a query or a column of ``entries/query`` can use, in order."""
-        searchable = (name for name, row in self._search.items() if row[2] is not None or row[0] != "section_reference")
+        searchable = (
+            name for name, row in self._search.items() if row[2] is not None or row[0] != "section_reference"
+        )
         return tuple(sorted({*searchable, *_RETURNED_ONLY}))
 
     @property

@@ -25,6 +25,8 @@ class Column:
         Unit to convert to; ``None``: as stored.
     stored_in : str or None
         Unit of the stored number where the user says it.
+    unchecked : bool
+        Whether the path is taken as it stands, unknown to the catalogue or not.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Column:
     rule: Rule | None = None
     unit: str | None = None
     stored_in: str | None = None
+    unchecked: bool = False
 
     @property
     def quantity(self) -> str:

@@ -240,7 +240,13 @@ def _canonical_range(criterion: Range) -> Criterion:
         upper = lte = None
     if upper is not None and not upper and _is_one_of(gte, _LOWER_LIMITS):
         lower = gte = None
-    if lower is not None and upper is not None and _is_one_of(lower, (upper,)) and gte is not None and lte is not None:
+    if (
+        lower is not None
+        and upper is not None
+        and _is_one_of(lower, (upper,))
+        and gte is not None
+        and lte is not None
+    ):
         return Equals(criterion.quantity, gte)
     if _nothing_between(lower, upper):
         return NOTHING
@@ -280,7 +286,9 @@ def _negation(inner: Criterion) -> Criterion:
 
 
 def _canonical_and(parts: tuple[Criterion, ...]) -> Criterion:
-    flat = [p for part in map(canonical, parts) for p in (part.criteria if isinstance(part, And) else (part,))]
+    flat = [
+        p for part in map(canonical, parts) for p in (part.criteria if isinstance(part, And) else (part,))
+    ]
     if NOTHING in flat:
         return NOTHING
     wanted: dict[str, tuple[Value, ...]] = {}

@@ -58,7 +58,11 @@ def in_python(criterion: Criterion) -> str:
 
 def _operand(criterion: Criterion) -> str:
     text = in_python(criterion)
-    return text if text.startswith(("within(", "optimade(", "Query()")) or text.endswith(")") and _is_call(criterion) else f"({text})"
+    return (
+        text
+        if text.startswith(("within(", "optimade(", "Query()")) or text.endswith(")") and _is_call(criterion)
+        else f"({text})"
+    )
 
 
 def _is_call(criterion: Criterion) -> bool:
@@ -103,9 +107,15 @@ def _range_in_python(leaf: Range, name: str) -> str:
         case "closed":
             return f"{name}.between({leaf.gte!r}, {leaf.lte!r})"
         case _:
-            given = [(sign, getattr(leaf, side)) for side, sign in _SIGNS.items() if getattr(leaf, side) is not None]
-            return " & ".join(f"({name} {sign} {bound!r})" for sign, bound in given) if len(given) > 1 else (
-                f"{name} {given[0][0]} {given[0][1]!r}"
+            given = [
+                (sign, getattr(leaf, side))
+                for side, sign in _SIGNS.items()
+                if getattr(leaf, side) is not None
+            ]
+            return (
+                " & ".join(f"({name} {sign} {bound!r})" for sign, bound in given)
+                if len(given) > 1
+                else (f"{name} {given[0][0]} {given[0][1]!r}")
             )
 
 
@@ -159,7 +169,11 @@ def _sentence(leaf: Leaf) -> str:
                 return f"{name} has a value"
             if _spans(leaf) == "closed":
                 return f"{name} is between {leaf.gte!r} and {leaf.lte!r}, both included"
-            bounds = [f"{sign} {getattr(leaf, side)!r}" for side, sign in _SIGNS.items() if getattr(leaf, side) is not None]
+            bounds = [
+                f"{sign} {getattr(leaf, side)!r}"
+                for side, sign in _SIGNS.items()
+                if getattr(leaf, side) is not None
+            ]
             return f"{name} {' and '.join(bounds)}"
         case _:
             assert_never(leaf)
@@ -172,5 +186,3 @@ def _plain(name: str) -> str:
 def _shown(values: tuple[Value, ...]) -> str:
     shown = ", ".join(repr(value) for value in values[:_VALUES_SHOWN])
     return shown + (f" … ({len(values)} values)" if len(values) > _VALUES_SHOWN else "")
-
-

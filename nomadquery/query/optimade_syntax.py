@@ -122,5 +122,5 @@ class _Parser:
         rest = self.text[position:].strip() or "the end"
         raise QueryError(
             f"{self.text!r} is not an OPTIMADE filter: cannot read {rest!r}.{hint} "
-            "Write for example 'nelements = 2 AND elements HAS ALL \"Ti\", \"O\"'."
+            'Write for example \'nelements = 2 AND elements HAS ALL "Ti", "O"\'.'
         )

@@ -75,7 +75,9 @@ def path_of(name: str) -> Path:
     plain, hash_, schema = name.partition("#")
     parts = plain.split(".")
     if not all(parts):
-        raise QueryError(f"{name!r} is not a path: write names joined by dots, as in 'results.material.elements'.")
+        raise QueryError(
+            f"{name!r} is not a path: write names joined by dots, as in 'results.material.elements'."
+        )
     parts[-1] += hash_ + schema
     return Path(tuple(Name(part) for part in parts))
 

@@ -76,7 +76,9 @@ def read_path(text: str) -> Path:
 
 def read_column(text: str) -> tuple[Path, Rule | None, str | None]:
     """Return path, rule and unit of ``"run[0].system.atoms.labels.size()"`` or ``"path in eV"``."""
-    body, _, unit = text.rpartition(" in ") if " in " in text and not text.rstrip().endswith("]") else (text, "", "")
+    body, _, unit = (
+        text.rpartition(" in ") if " in " in text and not text.rstrip().endswith("]") else (text, "", "")
+    )
     found = _RULE_CALL.match(body.strip())
     if found is None:
         return read_path(body), None, unit.strip() or None
@@ -141,7 +143,9 @@ class _Phrase:
         values = self._values()
         wanted = _N_VALUES.get(word)
         if (wanted is None and not values) or (wanted is not None and len(values) != wanted):
-            raise self._unreadable(f"{word} takes {'values' if wanted is None else wanted}, not {len(values)}")
+            raise self._unreadable(
+                f"{word} takes {'values' if wanted is None else wanted}, not {len(values)}"
+            )
         return _OPERATORS[word](name.text, values)
 
     def _values(self) -> tuple[Value, ...]:
@@ -191,7 +195,7 @@ class _Phrase:
         place = self.text[start:].strip() or "the end"
         return QueryError(
             f"Cannot read {self.text!r} at {place!r}{': ' + why if why else ''}. "
-            "Write for example: gap >= \"1.1 eV\" and elements has_all Ti O"
+            'Write for example: gap >= "1.1 eV" and elements has_all Ti O'
         )
 
 

@@ -50,6 +50,11 @@ def matches(criterion: Criterion, document: Document, catalogue: Catalogue) -> b
     return _Entry(document, catalogue).satisfies(criterion, _Scope("", (document,)))
 
 
+def item_matches(criterion: Criterion, item: Document, section: str, catalogue: Catalogue) -> bool:
+    """Return whether one item of the repeating ``section`` satisfies the tree (full names)."""
+    return _Entry(item, catalogue).satisfies(criterion, _Scope(section, (item,)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Scope:
     """Where names are looked up: the ``items`` at ``section`` (at the root: the document)."""
@@ -77,7 +82,9 @@ class _Entry:
                     for item in self._items(section, scope)
                 )
             case Optimade():
-                raise NotExpressible("An OPTIMADE filter is decided by a NOMAD server; it cannot be evaluated here.")
+                raise NotExpressible(
+                    "An OPTIMADE filter is decided by a NOMAD server; it cannot be evaluated here."
+                )
             case _:
                 return self._leaf(criterion, scope)
 

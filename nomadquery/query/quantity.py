@@ -85,7 +85,9 @@ class QuantityPath:
         if isinstance(key, str):
             return self._with(path=Path((*self._path.steps, *read_path(key).steps)))
         if isinstance(key, bool) or isinstance(key, QuantityPath):
-            raise TypeError(f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}.")
+            raise TypeError(
+                f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}."
+            )
         if isinstance(key, int):
             return self._at(Index(key))
         if isinstance(key, slice):
@@ -94,13 +96,19 @@ class QuantityPath:
             return self._at(Slice(key.start, key.stop))
         if isinstance(key, Query):
             return self._at(Items(_relative(key.criterion, dotted(self._path))))
-        raise TypeError(f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}.")
+        raise TypeError(
+            f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}."
+        )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"A path does not change. To compare write {self!r}.{name} == {value!r}.")
 
     def __dir__(self) -> Iterable[str]:
-        names = catalogue_for().children(full_name(dotted(self._path))) if is_plain(self._path) or self._path.steps else ()
+        names = (
+            catalogue_for().children(full_name(dotted(self._path)))
+            if is_plain(self._path) or self._path.steps
+            else ()
+        )
         return [*names, *(_METHODS if self._path.steps else ())]
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -168,7 +176,9 @@ class QuantityPath:
         if known.name in COUNTED_BY:
             count = Equals(COUNTED_BY[known.name], len(set(several)))
             return self._made(And((HasAll(self._name(), several), count)))
-        return self._made(And((HasAll(self._name(), several), HasNone(self._name(), _others(several, known)))))
+        return self._made(
+            And((HasAll(self._name(), several), HasNone(self._name(), _others(several, known))))
+        )
 
     def has_only(self, *values: object) -> Query:
         """Return: at least one of these values and nothing else; for elements, made of nothing else."""
@@ -191,14 +201,18 @@ class QuantityPath:
             return Query(NOTHING)
         known = self._known()
         if known is not None and known.kind == "number" and known.is_dimensional:
-            raise QueryError(f"{self!r} is a measured number and never exactly in a list; write .between(low, high).")
+            raise QueryError(
+                f"{self!r} is a measured number and never exactly in a list; write .between(low, high)."
+            )
         return self._made(HasAny(self._name(), several))
 
     def exists(self) -> Query:
         """Return: the entry has a value. Works for any path of the archive, indexed or not."""
         known = catalogue_for().find(full_name(dotted(self._path)))
         name = self._name()
-        indexed = known is None and not name.startswith(("run.", "workflow", "data.", "measurement.", UNCHECKED))
+        indexed = known is None and not name.startswith(
+            ("run.", "workflow", "data.", "measurement.", UNCHECKED)
+        )
         if indexed or (known is not None and known.searchable):
             return self._made(Range(name))
         return Query(Equals("quantities", full_name(name.removeprefix(UNCHECKED))))
@@ -281,13 +295,19 @@ class QuantityPath:
         return text + (f".to({self._unit!r})" if self._unit else "")
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"{self!r} is a path, neither true nor false. For entries that have it write .exists().")
+        raise TypeError(
+            f"{self!r} is a path, neither true nor false. For entries that have it write .exists()."
+        )
 
     def __iter__(self) -> NoReturn:
-        raise TypeError(f"{self!r} is a path and holds no values. Select it: nomad.entries(...).select({dotted(self._path)!r}).")
+        raise TypeError(
+            f"{self!r} is a path and holds no values. Select it: nomad.entries(...).select({dotted(self._path)!r})."
+        )
 
     def __contains__(self, item: object) -> NoReturn:
-        raise TypeError(f"'in' cannot be asked of a path. Write {self!r}.has_any({item!r}), or {self!r}.isin([...]).")
+        raise TypeError(
+            f"'in' cannot be asked of a path. Write {self!r}.has_any({item!r}), or {self!r}.isin([...])."
+        )
 
     def __len__(self) -> NoReturn:
         raise TypeError(f"{self!r} is a path and has no length. As a column write .size() or .count().")
@@ -322,7 +342,9 @@ class QuantityPath:
                 "filters are for columns; for one and the same item write within(section, ...)."
             )
         if self._rule is not None:
-            raise NotExpressible(f"{self!r}: .{self._rule}() is for columns; a query compares each value by itself.")
+            raise NotExpressible(
+                f"{self!r}: .{self._rule}() is for columns; a query compares each value by itself."
+            )
         return (UNCHECKED if self._unchecked else "") + dotted(self._path)
 
     def _known(self) -> Quantity | None:
@@ -400,10 +422,12 @@ def optimade(filter_text: str) -> Query:
 
 def column_of(path: QuantityPath, name: str) -> Column:
     """Return the column that a path describes, as typed."""
-    return Column(name=name, path=path._path, rule=path._rule, unit=path._unit, stored_in=path._stored_in)
+    return Column(name=name, path=path._path, rule=path._rule, unit=path._unit, stored_in=path._stored_in, unchecked=path._unchecked)
 
 
-def _rebuilt(path: Path, rule: Rule | None, unit: str | None, stored_in: str | None, unchecked: bool) -> QuantityPath:
+def _rebuilt(
+    path: Path, rule: Rule | None, unit: str | None, stored_in: str | None, unchecked: bool
+) -> QuantityPath:
     return QuantityPath(path, rule=rule, unit=unit, stored_in=stored_in, unchecked=unchecked)
 
 
@@ -445,7 +469,9 @@ def _is_null(value: object) -> bool:
 def _plain_value(value: object, path: QuantityPath) -> Value:
     """Return a value as text, number or truth; pint quantities and dates as text."""
     if isinstance(value, QuantityPath):
-        raise TypeError(f"NOMAD cannot compare two quantities ({path!r} and {value!r}). Select both and compare in pandas.")
+        raise TypeError(
+            f"NOMAD cannot compare two quantities ({path!r} and {value!r}). Select both and compare in pandas."
+        )
     if hasattr(value, "magnitude") and hasattr(value, "units"):
         return units.text_of_pint(value)
     if isinstance(value, datetime | date):
@@ -456,13 +482,21 @@ def _plain_value(value: object, path: QuantityPath) -> Value:
         return value
     if isinstance(value, int | float):
         if value != value:  # noqa: PLR0124  # NaN is what differs from itself
-            raise QueryError(f"{path!r} cannot be compared with NaN; for a missing value write ~{path!r}.exists().")
+            raise QueryError(
+                f"{path!r} cannot be compared with NaN; for a missing value write ~{path!r}.exists()."
+            )
         return value
     if value is None:
-        raise QueryError(f"{path!r} cannot be compared with None; for a missing value write ~{path!r}.exists().")
+        raise QueryError(
+            f"{path!r} cannot be compared with None; for a missing value write ~{path!r}.exists()."
+        )
     if isinstance(value, Iterable):
-        raise QueryError(f"{path!r} is compared with one value. For several there are: {_LIST_WORDS}, and isin for one of them.")
-    raise TypeError(f"{path!r} is compared with text, numbers, truth values or dates, not with {type(value).__name__}.")
+        raise QueryError(
+            f"{path!r} is compared with one value. For several there are: {_LIST_WORDS}, and isin for one of them."
+        )
+    raise TypeError(
+        f"{path!r} is compared with text, numbers, truth values or dates, not with {type(value).__name__}."
+    )
 
 
 Q: Final = QuantityPath()

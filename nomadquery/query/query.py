@@ -106,7 +106,9 @@ class Query:
         """Return the question in plain words, one line for each criterion."""
         return in_words(self.criterion)
 
-    def resolved(self, catalogue: Catalogue, schemas: Mapping[str, tuple[str, ...]] | None = None) -> Criterion:
+    def resolved(
+        self, catalogue: Catalogue, schemas: Mapping[str, tuple[str, ...]] | None = None
+    ) -> Criterion:
         """Return the canonical tree with full names and stored units."""
         if self.asked_first:
             raise QueryError(
@@ -161,7 +163,10 @@ class Query:
         own = self.criterion.criteria if isinstance(self.criterion, node) else (self.criterion,)
         more = other.criterion.criteria if isinstance(other.criterion, node) else (other.criterion,)
         if node is And:
-            own, more = (() if self.criterion == EVERYTHING else own), (() if other.criterion == EVERYTHING else more)
+            own, more = (
+                (() if self.criterion == EVERYTHING else own),
+                (() if other.criterion == EVERYTHING else more),
+            )
         parts = (*own, *more)
         pending = dict((*self.asked_first, *other.asked_first))
         return Query(parts[0] if len(parts) == 1 else node(parts), tuple(pending.items()))
@@ -180,7 +185,11 @@ def _replaced(criterion: Criterion, ids: Mapping[str, tuple[str, ...]]) -> Crite
         case Equals(quantity, str(value)) if value in ids:
             return HasAny(quantity, ids[value])
         case HasAny(quantity, values) | HasAll(quantity, values) | HasNone(quantity, values):
-            found = tuple(one for value in values for one in (ids.get(value, (value,)) if isinstance(value, str) else (value,)))
+            found = tuple(
+                one
+                for value in values
+                for one in (ids.get(value, (value,)) if isinstance(value, str) else (value,))
+            )
             return type(criterion)(quantity, found)
         case _:
             return criterion

@@ -68,11 +68,14 @@ class Resolver:
     strict : bool
         Whether values that NOMAD takes but never finds (an unknown member of an
         enumeration, 2.5 for an integer) are refused.
+    searchable_only : bool
+        Whether quantities outside the search index are refused; filters of columns take them.
     """
 
     catalogue: Catalogue
     schemas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strict: bool = False
+    searchable_only: bool = True
 
     def resolve(self, criterion: Criterion, section: str = "") -> Criterion:
         """Return the resolved tree; names are relative to ``section`` where it is given.
@@ -115,7 +118,7 @@ class Resolver:
                 f"{full!r} is a section, not a quantity. Compare one of its quantities "
                 f"({', '.join(self.catalogue.children(full)[:8])}), or ask .exists()."
             )
-        if not found.searchable:
+        if self.searchable_only and not found.searchable:
             raise NotExpressible(
                 f"NOMAD's search index does not hold {full!r}, so a query can only ask whether it .exists(). "
                 "Select it as a column and narrow the table with drop_missing() or in pandas."
@@ -125,7 +128,9 @@ class Resolver:
     def _leaf(self, leaf: Leaf, section: str) -> Criterion:
         if leaf.quantity.startswith(UNCHECKED):
             name = leaf.quantity.removeprefix(UNCHECKED)
-            return Equals("quantities", name) if leaf == Range(leaf.quantity) else replace(leaf, quantity=name)
+            return (
+                Equals("quantities", name) if leaf == Range(leaf.quantity) else replace(leaf, quantity=name)
+            )
         quantity = self.quantity(leaf.quantity, section)
         match leaf:
             case Equals(_, value):
@@ -147,7 +152,8 @@ class Resolver:
         exact = [value for value in several if value not in days]
         stored = [s for value in exact for s in values.stored_spellings(value, quantity, strict=self.strict)]
         whole_days = [
-            Range(quantity.name, gte=first, lt=end) for first, end in (dates.day_bounds(str(day)) for day in days)
+            Range(quantity.name, gte=first, lt=end)
+            for first, end in (dates.day_bounds(str(day)) for day in days)
         ]
         return canonical(Or((HasAny(quantity.name, tuple(stored)), *whole_days)))
 

@@ -53,7 +53,13 @@ def stated(value: Value, quantity: Quantity) -> Value:
     return f"{float(value)!r} {quantity.unit}" if quantity.is_dimensional else value
 
 
-_HOLDS = {"boolean": "True or False", "date": "dates", "text": "text", "number": "numbers", "integer": "integers"}
+_HOLDS = {
+    "boolean": "True or False",
+    "date": "dates",
+    "text": "text",
+    "number": "numbers",
+    "integer": "integers",
+}
 
 
 def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
@@ -79,7 +85,9 @@ def _split(value: Value, quantity: Quantity) -> tuple[float | int, str]:
         return value, ""
     number, unit = units.parse_measure(value) if _starts_as_number(value) else (None, "")
     if number is None or not unit:
-        raise QueryError(f"{quantity.name} holds numbers, not the text {value!r}. Write for example {_example(quantity)}.")
+        raise QueryError(
+            f"{quantity.name} holds numbers, not the text {value!r}. Write for example {_example(quantity)}."
+        )
     return number, unit
 
 
@@ -104,7 +112,9 @@ def _texts(value: str, quantity: Quantity, *, strict: bool) -> tuple[str, ...]:
     if order is not None:
         return formulas.stored_spellings(value, order)
     if strict and quantity.members and value not in quantity.members:
-        raise QueryError(f"{value!r} is not one of the values of {quantity.name}: {_members(value, quantity)}.")
+        raise QueryError(
+            f"{value!r} is not one of the values of {quantity.name}: {_members(value, quantity)}."
+        )
     return (value,)
 
 

@@ -1,0 +1,361 @@
+"""One request builder and one answer parser for each endpoint of NOMAD's API that is read from.
+
+Builders and parsers are pure. Builders check what a server would misread or ignore in silence;
+parsers raise `ResponseFormatError` where an answer lacks what the endpoint promises. Entries
+stay bytes (`msgspec.Raw`), so that a decoder can read them column by column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from nomadquery.errors import InvalidRequest, ResponseFormatError
+from nomadquery.http.auth import token_request, users_me_request
+from nomadquery.http.deployment import release_of
+from nomadquery.http.message import Reply, Request
+
+__all__ = [
+    "EVERY_ENTRY",
+    "LARGEST_PAGE",
+    "Bucket",
+    "Info",
+    "Page",
+    "Pagination",
+    "Terms",
+    "User",
+    "archive_query",
+    "entries_query",
+    "get_entry",
+    "info",
+    "parse_aggregations",
+    "parse_entries_page",
+    "parse_entry",
+    "parse_info",
+    "parse_terms",
+    "parse_user",
+    "terms_query",
+    "token_request",
+    "users_me_request",
+]
+
+Owner = Literal["public", "visible", "all", "user", "shared", "staging", "admin"]
+
+#: Entries of the largest page (the window of the search engine); more is 400.
+LARGEST_PAGE: Final = 10_000
+
+#: The query that every entry meets, as NOMAD spells it.
+EVERY_ENTRY: Final[Mapping[str, Any]] = {}
+
+#: The name of the one aggregation of `terms_query` in its answer.
+_TERMS_NAME = "values"
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pagination:
+    """Which part of a result is asked for.
+
+    Attributes
+    ----------
+    page_size : int
+        Entries of the page, 0 for the total only.
+    after : str or None
+        What the page before gave as `Page.next_after`; ``None`` for the first.
+    order_by, order : str
+        Other orders than by ``entry_id`` repeat or lose entries that lack the quantity.
+    """
+
+    page_size: int
+    after: str | None = None
+    order_by: str = "entry_id"
+    order: Literal["asc", "desc"] = "asc"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of entries.
+
+    Attributes
+    ----------
+    total : int
+        Entries of the whole result.
+    next_after : str or None
+        Where the next page begins; ``None`` after the last. After a full last page it is there
+        although only an empty page follows.
+    items : tuple of msgspec.Raw
+        The JSON of each entry in the server's order. In archive answers an item may be ``null``, and
+        there may be fewer than asked for: entries whose archive is missing.
+    n_bytes : int
+        Size of the whole answer, decompressed.
+    """
+
+    total: int
+    next_after: str | None
+    items: tuple[msgspec.Raw, ...]
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One value of a quantity, and how many entries have it."""
+
+    value: str | int | float | bool
+    n_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The values of a quantity among ``total`` entries, the most frequent first.
+
+    Quantities with a fixed list of values give values without entries too, with 0.
+    """
+
+    total: int
+    buckets: tuple[Bucket, ...]
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account; only one's own has an ``email``."""
+
+    user_id: str
+    username: str | None = None
+    name: str | None = None
+    email: str | None = None
+
+
+class Info(msgspec.Struct, frozen=True):
+    """What a deployment says about itself: its ``version``, and whether it is an Oasis."""
+
+    version: str
+    deployment: str | None = None
+    oasis: bool | None = None
+
+    @property
+    def release(self) -> str:
+        """The known release that behaves like it, see `deployment.release_of`."""
+        return release_of({"version": self.version})
+
+
+def entries_query(
+    query: Mapping[str, Any],
+    *,
+    owner: Owner,
+    pagination: Pagination,
+    required: Mapping[str, Any] | None = None,
+    aggregations: Mapping[str, Any] | None = None,
+) -> Request:
+    """Return the request for a page of entry metadata.
+
+    Parameters
+    ----------
+    query : mapping
+        NOMAD's JSON, as `query.body` writes it; `EVERY_ENTRY` for no restriction.
+    required : mapping, optional
+        ``{"include": […], "exclude": […]}``; all metadata without it.
+
+    Raises
+    ------
+    InvalidRequest
+        If the page is larger than `LARGEST_PAGE`, negative, or empty and not the first.
+    """
+    body = _paged_body(query, owner, pagination)
+    if required is not None:
+        body["required"] = required
+    if aggregations:
+        body["aggregations"] = aggregations
+    return Request("POST", "entries/query", json=body)
+
+
+def archive_query(
+    query: Mapping[str, Any],
+    *,
+    owner: Owner,
+    pagination: Pagination,
+    required: Mapping[str, Any] | Literal["*"],
+) -> Request:
+    """Return the request for a page of archives; each item has ``entry_id`` and ``archive``.
+
+    Raises
+    ------
+    InvalidRequest
+        As for `entries_query`, and for the owner ``"all"``, which NOMAD refuses here.
+    """
+    if owner == "all":
+        raise InvalidRequest("NOMAD gives no archives for owner='all'; ask with owner='visible'.")
+    body = {**_paged_body(query, owner, pagination), "required": required}
+    return Request("POST", "entries/archive/query", json=body, kind="archive")
+
+
+def parse_entries_page(reply: Reply) -> Page:
+    """Return the page that answers `entries_query` or `archive_query`.
+
+    Raises
+    ------
+    ResponseFormatError
+        If the total or the list of entries is missing, or not of the promised type.
+    """
+    answer = _decoded(reply, _PageAnswer, "a page of entries")
+    return Page(
+        answer.pagination.total,
+        answer.pagination.next_page_after_value,
+        tuple(answer.data),
+        len(reply.body),
+    )
+
+
+def terms_query(
+    query: Mapping[str, Any],
+    quantity: str,
+    *,
+    owner: Owner,
+    size: int,
+    pattern: str | None = None,
+) -> Request:
+    """Return the request for the ``size`` most frequent values of a quantity, without entries.
+
+    Parameters
+    ----------
+    quantity : str
+        A keyword or boolean quantity; others are refused by the server (422).
+    pattern : str, optional
+        Only values that contain this; letters, digits, ``_``, ``-`` and blanks.
+
+    Raises
+    ------
+    InvalidRequest
+        If ``size`` is not positive, or ``pattern`` has other characters.
+    """
+    if size < 1:
+        raise InvalidRequest(f"The number of values must be at least 1, not {size}.")
+    if pattern is not None and not re.fullmatch(r"[\w -]+", pattern, re.ASCII):
+        raise InvalidRequest(
+            f"NOMAD looks only for letters, digits, _, - and blanks in values, not {pattern!r}."
+        )
+    terms: dict[str, Any] = {"quantity": quantity, "size": size}
+    if pattern is not None:
+        terms["include"] = pattern
+    return entries_query(
+        query, owner=owner, pagination=Pagination(0), aggregations={_TERMS_NAME: {"terms": terms}}
+    )
+
+
+def parse_terms(reply: Reply) -> Terms:
+    """Return the values that answer `terms_query`.
+
+    Raises
+    ------
+    ResponseFormatError
+        If the answer has no such aggregation.
+    """
+    page = parse_entries_page(reply)
+    answer = parse_aggregations(reply).get(_TERMS_NAME)
+    if answer is None:
+        raise ResponseFormatError("NOMAD's answer lacks the values of the quantity that were asked for.")
+    terms = _decoded_part(answer, _TermsAnswer, "the values of a quantity").terms
+    return Terms(page.total, tuple(Bucket(bucket.value, bucket.count) for bucket in terms.data))
+
+
+def parse_aggregations(reply: Reply) -> dict[str, msgspec.Raw]:
+    """Return the JSON of each aggregation of an answer, ``{type: {…, "data": …}}``, by its name."""
+    return _decoded(reply, _AggregationsAnswer, "aggregations").aggregations
+
+
+def get_entry(entry_id: str, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Request:
+    """Return the request for the metadata of one entry; all of them without ``include``.
+
+    Raises
+    ------
+    InvalidRequest
+        If ``entry_id`` cannot be one: it would lead to another endpoint.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", entry_id):
+        raise InvalidRequest(f"{entry_id!r} is no entry id: these have letters, digits, - and _ only.")
+    params = [("include", name) for name in include] + [("exclude", name) for name in exclude]
+    return Request("GET", f"entries/{entry_id}", params=tuple(params))
+
+
+def parse_entry(reply: Reply) -> msgspec.Raw:
+    """Return the JSON of the entry that answers `get_entry`."""
+    return _decoded(reply, _EntryAnswer, "an entry").data
+
+
+def info() -> Request:
+    """Return the request for what a deployment says about itself; needs no login."""
+    return Request("GET", "info", kind="account")
+
+
+def parse_info(reply: Reply) -> Info:
+    """Return the answer to `info`."""
+    return _decoded(reply, Info, "information about the deployment")
+
+
+def parse_user(reply: Reply) -> User:
+    """Return the account that answers ``users/me``."""
+    return _decoded(reply, User, "a user")
+
+
+class _PaginationAnswer(msgspec.Struct):
+    total: _Count
+    next_page_after_value: str | None = None
+
+
+class _PageAnswer(msgspec.Struct):
+    pagination: _PaginationAnswer
+    data: list[msgspec.Raw]
+
+
+class _AggregationsAnswer(msgspec.Struct):
+    aggregations: dict[str, msgspec.Raw]
+
+
+class _BucketAnswer(msgspec.Struct):
+    value: str | int | float | bool
+    count: _Count
+
+
+class _TermsData(msgspec.Struct):
+    data: list[_BucketAnswer]
+
+
+class _TermsAnswer(msgspec.Struct):
+    terms: _TermsData
+
+
+class _EntryAnswer(msgspec.Struct):
+    data: msgspec.Raw
+
+
+_Answer = TypeVar("_Answer")
+
+
+def _paged_body(query: Mapping[str, Any], owner: Owner, pagination: Pagination) -> dict[str, Any]:
+    size = pagination.page_size
+    if not 0 <= size <= LARGEST_PAGE:
+        raise InvalidRequest(f"A page has 0 to {LARGEST_PAGE} entries, not {size}.")
+    if size == 0 and pagination.after is not None:
+        raise InvalidRequest("A page without entries has no place after another one.")
+    paging: dict[str, Any] = {
+        "page_size": size,
+        "order_by": pagination.order_by,
+        "order": pagination.order,
+    }
+    if pagination.after is not None:
+        paging["page_after_value"] = pagination.after
+    return {"owner": owner, "query": query, "pagination": paging}
+
+
+def _decoded(reply: Reply, form: type[_Answer], what: str) -> _Answer:
+    return _decoded_part(reply.body, form, what)
+
+
+def _decoded_part(body: bytes | msgspec.Raw, form: type[_Answer], what: str) -> _Answer:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.DecodeError as error:
+        raise ResponseFormatError(f"NOMAD's answer is not {what}: {error}.") from error

@@ -1,0 +1,246 @@
+"""What the endpoints about entries answer: a request's parts in, JSON objects out.
+
+Nobody is logged in to a local deployment. A refusal is raised as the error that carries its
+status and ``detail``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, RequestRefused
+from nomadquery.local import archives
+from nomadquery.local.aggregate import Terms, parse_aggregations
+from nomadquery.local.hits import OWNERS, Document, Hits, Searches, visibility
+from nomadquery.local.paging import Pagination, page_of, parse_pagination
+from nomadquery.local.refusals import (
+    Problem,
+    failed_check,
+    malformed,
+    no_such_entry,
+    not_a_member,
+    not_a_quantity,
+    not_an_object,
+    not_done_here,
+    problem,
+    refused,
+    unforeseen,
+)
+from nomadquery.local.select import Required, checked_required, parse_required, selection
+from nomadquery.local.store import LocalStore
+from nomadquery.query.body_reader import parse
+from nomadquery.query.catalogue import Catalogue
+from nomadquery.query.criteria import EVERYTHING, Criterion
+from nomadquery.query.params_reader import parse_get_params
+
+Json = dict[str, Any]
+Parameters = Sequence[tuple[str, str]]
+
+_RELEASE: Final = "2.0.0"
+_EVERYTHING_ECHO: Final[Json] = {"and": []}
+_NOT_VISIBLE: Final = "The entry with the given id does not exist or is not visible to you."
+_NO_ARCHIVE_VISIBLE: Final = "The entry does not exist or is not visible to you."
+_ARCHIVES_OF_ALL: Final = (
+    "The owner=all is not allowed for this operation as it will search for entries\n"
+    "that you might now be allowed to access."
+)
+_PAGING: Final = ("page_size", "order_by", "order", "page_after_value", "page", "page_offset")
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A sound request for a page of entries."""
+
+    owner: str
+    query: Any
+    pagination: Pagination
+    required: Required | None
+    aggregations: Mapping[str, Terms]
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the engine sorts: not for one entry, named at the top of the query."""
+        return not (isinstance(self.query, Mapping) and isinstance(self.query.get("entry_id"), str))
+
+
+class Entries:
+    """The answers about the entries of one store."""
+
+    def __init__(self, store: LocalStore, catalogue: Catalogue) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._searches = Searches(store, catalogue)
+
+    def query(self, body: Any) -> Json:
+        """Answer ``POST entries/query``."""
+        search = self._parsed_search(body)
+        return self._page(search, _criterion(search.query))
+
+    def query_by_parameters(self, parameters: Parameters) -> Json:
+        """Answer ``GET entries``; the addresses of the pages are not in it."""
+        problems: list[Problem] = []
+        last = dict(parameters)
+        owner = _owner(last.get("owner"), ["query", "owner"], problems)
+        paging = {name: last[name] for name in _PAGING if name in last}
+        pagination = parse_pagination(paging, ["query"], problems)
+        if problems:
+            raise malformed(problems)
+        visibility(owner)
+        required = _required_of(parameters)
+        search = _Search(owner, None, pagination, required, {})
+        return self._page(search, self._criterion_of_parameters(parameters))
+
+    def entry(self, entry_id: str, parameters: Parameters) -> Json:
+        """Answer ``GET entries/{entry_id}``."""
+        required = checked_required(_required_of(parameters), "entry_id", self._catalogue)
+        document = self._visible(entry_id, "all")
+        if document is None:
+            raise no_such_entry(_NOT_VISIBLE)
+        return {
+            "entry_id": entry_id,
+            "required": required.to_json(),
+            "data": selection(required)(document),
+        }
+
+    def archive(self, entry_id: str, body: Any) -> Json:
+        """Answer ``POST entries/{entry_id}/archive/query``; the GET form has an empty body."""
+        _object(body)
+        given = body.get("required", "*")
+        if given is None:
+            raise unforeseen("AssertionError")
+        required = archives.checked_required(given)
+        document = self._visible(entry_id, "visible")
+        if document is None:
+            raise no_such_entry(_NO_ARCHIVE_VISIBLE)
+        answer = self._archive_answer(document, required)
+        if answer is None:
+            raise no_such_entry("The entry does exist, but it has no archive.")
+        return {"entry_id": entry_id, "required": given, "data": answer}
+
+    def archives(self, body: Any) -> Json:
+        """Answer ``POST entries/archive/query``; entries without an archive are left out."""
+        search = self._parsed_search(body, of_archives=True)
+        given = body.get("required")
+        required = archives.checked_required("*" if given is None else given)
+        if search.owner == "all":
+            raise refused(403, _ARCHIVES_OF_ALL)
+        answer = self._page(search, _criterion(search.query))
+        read = (self._archive_answer(document, required) for document in answer["data"])
+        return {**answer, "required": "*" if given is None else given, "data": [one for one in read if one]}
+
+    def _parsed_search(self, body: Any, *, of_archives: bool = False) -> _Search:
+        _object(body)
+        problems: list[Problem] = []
+        owner = _owner(body.get("owner"), ["body", "owner"], problems)
+        query = body.get("query")
+        if query is not None and not isinstance(query, Mapping):
+            problems.append(not_an_object(["body", "query"], query))
+        pagination = parse_pagination(body.get("pagination"), ["body", "pagination"], problems)
+        required: Required | None = Required(("entry_id", "upload_id", "parser_name"))
+        aggregations: Mapping[str, Terms] = {}
+        if not of_archives:
+            required = parse_required(body.get("required"), ["body", "required"], problems)
+            aggregations = parse_aggregations(body.get("aggregations", {}), self._catalogue, problems)
+        if problems:
+            raise malformed(problems)
+        visibility(owner)
+        return _Search(owner, query, pagination, required, aggregations)
+
+    def _page(self, search: _Search, criterion: Criterion) -> Json:
+        paging = search.pagination
+        hits = self._hits(search.owner, criterion, paging)
+        required = search.required and checked_required(search.required, paging.order_by, self._catalogue)
+        cursors, following = page_of(paging, hits.ordering, hits.cursors, is_sorted=search.is_sorted)
+        select = selection(required)
+        pagination: Json = {
+            **paging.to_json(),
+            "order_by": hits.ordering.order_by,
+            "total": len(hits.cursors),
+        }
+        if following is not None:
+            pagination["next_page_after_value"] = following
+        answer: Json = {
+            "owner": search.owner,
+            "query": search.query or _EVERYTHING_ECHO,
+            "pagination": pagination,
+        }
+        if required is not None:
+            answer["required"] = required.to_json()
+        answer["data"] = [select(hits.documents[entry_id]) for _, _, entry_id in cursors]
+        if search.aggregations:
+            answer["aggregations"] = {
+                name: terms.to_json(hits.documents.values()) for name, terms in search.aggregations.items()
+            }
+        return answer
+
+    def _hits(self, owner: str, criterion: Criterion, paging: Pagination) -> Hits:
+        try:
+            return self._searches.hits(criterion, owner, paging.order_by, paging.order)
+        except NotExpressible as error:
+            raise not_done_here(str(error).rstrip(".")) from error
+
+    def _visible(self, entry_id: str, owner: str) -> Document | None:
+        document = self._store.document(entry_id)
+        return document if document is not None and visibility(owner)(document) else None
+
+    def _archive_answer(self, document: Document, required: Any) -> Json | None:
+        archive = self._store.archive(document["entry_id"])
+        if archive is None:
+            return None
+        return {
+            "entry_id": document["entry_id"],
+            "upload_id": document["upload_id"],
+            "parser_name": document.get("parser_name"),
+            "archive": archives.required_part(archive, required),
+        }
+
+    def _criterion_of_parameters(self, parameters: Parameters) -> Criterion:
+        names = self._catalogue.names
+        known = {name: self._catalogue.find(name) for name in names}
+        types = {name: found.type for name, found in known.items() if found and found.searchable}
+        many_all = {name for name, found in known.items() if found and found.all_by_default}
+        try:
+            return parse_get_params(parameters, types=types.get, many_all=many_all, parse_json=_criterion)
+        except QueryError as error:
+            raise _refused_query(error) from error
+
+
+def _criterion(query: Any) -> Criterion:
+    if query is None:
+        return EVERYTHING
+    try:
+        return parse(query, release=_RELEASE)
+    except QueryError as error:
+        raise _refused_query(error) from error
+
+
+def _refused_query(error: QueryError) -> RequestRefused:
+    if isinstance(error, QuantityNotFound) and error.name:
+        return not_a_quantity(error.name)
+    return failed_check(str(error), ["query"])
+
+
+def _required_of(parameters: Parameters) -> Required:
+    parts = {
+        part: tuple(value for name, value in parameters if name == part) or None
+        for part in ("include", "exclude")
+    }
+    return Required(**parts)
+
+
+def _object(body: Any) -> None:
+    if body is None:
+        raise malformed([problem("missing", ["body"], "Field required", None)])
+    if not isinstance(body, Mapping):
+        raise malformed([not_an_object(["body"], body)])
+
+
+def _owner(given: Any, loc: Sequence[str], problems: list[Problem]) -> str:
+    if given is None:
+        return "public"
+    if given not in OWNERS:
+        problems.append(not_a_member(loc, given, OWNERS))
+        return "public"
+    return str(given)

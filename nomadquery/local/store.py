@@ -1,0 +1,263 @@
+"""The entries of a local deployment: one SQLite file in a folder, or in memory.
+
+Search documents are kept as JSON, archives as compressed JSON. A process parses the
+documents once and keeps them until some process has written; a deployment of up to
+100,000 entries is meant. Any number of processes and threads may read; one writes at a
+time, and others wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from nomadquery.errors import CacheCorrupt, CacheError
+from nomadquery.local.database import FILE_NAME, errors_named, opened, opened_to_read
+from nomadquery.local.index import Document, Known, search_document, without_mail_addresses
+from nomadquery.query.catalogue import catalogue_for
+
+_COMPRESSION: Final = 1  # three times faster than the usual 6, a tenth larger
+_NOBODY: Final[Known] = MappingProxyType({})
+
+
+class LocalStore:
+    """The entries in ``folder``; without a folder they live in memory and end with the object.
+
+    A folder that is not there is made. One that cannot be written to can still be read
+    (`is_read_only`). Documents are shared with the store: whoever changes one copies it first.
+
+    Raises
+    ------
+    CacheFormatTooNew
+        If a newer nomadquery wrote the file.
+    CacheCorrupt
+        If the file is not what this class writes.
+    CacheError
+        If there is nothing to read and nothing can be written.
+    """
+
+    def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.is_read_only = read_only
+        self._lock = threading.RLock()
+        self._loaded: tuple[int, dict[str, Document]] = (-1, {})
+        self._connection: sqlite3.Connection | None = None
+        self._parents: sqlite3.Connection | None = None
+        self._process_id = os.getpid()
+        self._connected()
+
+    @property
+    def count(self) -> int:
+        """How many entries there are, visible or not."""
+        with self._reading() as connection:
+            count: int = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+        return count
+
+    @property
+    def generation(self) -> int:
+        """A number that changes whenever any process has written."""
+        with self._reading() as connection:
+            generation: int = connection.execute("SELECT generation FROM state").fetchone()[0]
+        return generation
+
+    def document(self, entry_id: str) -> Document | None:
+        """Return the search document of an entry, ``None`` if there is no such entry."""
+        return self.snapshot()[1].get(entry_id)
+
+    def documents(self) -> Iterator[Document]:
+        """Return all search documents in the order of their entry ids."""
+        return iter(self.snapshot()[1].values())
+
+    def snapshot(self) -> tuple[int, Mapping[str, Document]]:
+        """Return the `generation` and its search documents by entry id, in the order of the ids."""
+        with self._reading() as connection:
+            generation = connection.execute("SELECT generation FROM state").fetchone()[0]
+            if self._loaded[0] != generation:
+                rows = connection.execute("SELECT entry_id, document FROM entries ORDER BY entry_id")
+                decode = msgspec.json.Decoder(dict[str, Any]).decode
+                try:
+                    self._loaded = (generation, {entry_id: decode(text) for entry_id, text in rows})
+                except msgspec.DecodeError as error:
+                    raise CacheCorrupt(f"A search document in {self._place} is damaged: {error}") from error
+            return self._loaded
+
+    def archive(self, entry_id: str) -> dict[str, Any] | None:
+        """Return a fresh copy of an entry's archive, ``None`` if it has none."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT content FROM archives WHERE entry_id = ?", (entry_id,))
+            row = rows.fetchone()
+        if row is None:
+            return None
+        try:
+            archive: dict[str, Any] = msgspec.json.decode(zlib.decompress(row[0]))
+        except (zlib.error, msgspec.DecodeError) as error:
+            raise CacheCorrupt(f"The archive of {entry_id} in {self._place} is damaged: {error}") from error
+        return archive
+
+    def add_archives(
+        self, archives: Iterable[Mapping[str, Any]], *, people: Known = _NOBODY, datasets: Known = _NOBODY
+    ) -> int:
+        """Index and keep archives; return how many. See `index.search_document` for the two tables.
+
+        All of them arrive or none. An entry that is there already is replaced.
+        """
+        catalogue = catalogue_for("2.0.0")
+        return self.add_entries(
+            (search_document(archive, catalogue, people=people, datasets=datasets), archive)
+            for archive in archives
+        )
+
+    def add_entries(self, entries: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None]]) -> int:
+        """Keep search documents as ``entries/query`` returns them, each with its archive or ``None``.
+
+        All of them arrive or none. An entry that is there already is replaced.
+        """
+        count = 0
+        with self._writing() as connection:
+            for document, archive in entries:
+                _write_entry(connection, without_mail_addresses(document), archive)
+                count += 1
+            connection.execute("UPDATE state SET generation = generation + 1")
+        return count
+
+    def close(self) -> None:
+        """Give back the file; what was in memory only is gone."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            self._loaded = (-1, {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self._place})"
+
+    @property
+    def _place(self) -> str:
+        return "memory" if self.folder is None else str(self.folder)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, errors_named(self._place):
+            connection = self._connected()
+            if connection.in_transaction:  # of the writer in this thread, who sees what it wrote
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        if self.is_read_only:
+            raise CacheError(
+                f"The local deployment in {self._place} cannot be written to. "
+                "Copy it into a folder of your own, or name another folder."
+            )
+        with self._lock, errors_named(self._place):
+            connection = self._connected()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return the connection, a new one after a fork: SQLite's must not cross it, nor be closed there."""
+        if self.folder is not None and self._process_id != os.getpid():
+            self._parents, self._connection, self._process_id = self._connection, None, os.getpid()
+        if self._connection is None:
+            with errors_named(self._place):
+                self._connection = self._opened()
+        return self._connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if self.folder is None:
+            return opened(None)
+        path = self.folder / FILE_NAME
+        if not self.is_read_only:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.is_read_only = not os.access(self.folder, os.W_OK)
+            except OSError:
+                self.is_read_only = True
+        return opened_to_read(path) if self.is_read_only else opened(path)
+
+
+def build_store(folder: Path, fill: Callable[[LocalStore], object]) -> None:
+    """Fill a store beside its place in ``folder`` and move it there whole.
+
+    Nothing else is left behind. Of two processes that do it at once the later replaces
+    the file of the earlier, which readers keep.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
+        unfinished = Path(temporary)
+        with LocalStore(unfinished) as store:
+            fill(store)
+            store._connected().execute("PRAGMA journal_mode = DELETE")
+        with (unfinished / FILE_NAME).open("rb") as file:
+            os.fsync(file.fileno())
+        (unfinished / FILE_NAME).replace(folder / FILE_NAME)
+
+
+def _write_entry(
+    connection: sqlite3.Connection, document: Document, archive: Mapping[str, Any] | None
+) -> None:
+    entry_id, upload_id = document["entry_id"], document["upload_id"]
+    main_author = (document.get("main_author") or {}).get("user_id")
+    published, with_embargo = bool(document.get("published")), bool(document.get("with_embargo"))
+    connection.execute(
+        "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            upload_id,
+            document.get("upload_name"),
+            main_author,
+            document.get("upload_create_time"),
+            published,
+            with_embargo,
+        ),
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry_id,
+            upload_id,
+            document.get("mainfile"),
+            main_author,
+            published,
+            with_embargo,
+            msgspec.json.encode(document),
+        ),
+    )
+    if archive is None:
+        connection.execute("DELETE FROM archives WHERE entry_id = ?", (entry_id,))
+        return
+    content = zlib.compress(msgspec.json.encode(archive), _COMPRESSION)
+    connection.execute("INSERT OR REPLACE INTO archives VALUES (?, ?)", (entry_id, content))
