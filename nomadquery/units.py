@@ -12,14 +12,11 @@ import re
 import tokenize
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from nomadquery.errors import UnitError
 
-if TYPE_CHECKING:
-    import pint
-
-Number = TypeVar("Number", bound=Any)
+Number = TypeVar("Number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +182,13 @@ def convert(values: Number, source: str, target: str) -> Number:
     have, want = scale_of(source), scale_of(target)
     if have.dimension != want.dimension:
         raise UnitError(f"{source!r} cannot be expressed in {target!r}: they have different dimensions.")
+    numbers: Any = values
+    converted: Number
     if have.offset == want.offset == 0.0:
-        return values * (have.factor / want.factor)
-    return (values * have.factor + have.offset - want.offset) / want.factor
+        converted = numbers * (have.factor / want.factor)
+    else:
+        converted = (numbers * have.factor + have.offset - want.offset) / want.factor
+    return converted
 
 
 def text_of_pint(quantity: Any) -> str:
@@ -196,11 +197,12 @@ def text_of_pint(quantity: Any) -> str:
 
 
 @cache
-def registry() -> pint.UnitRegistry[Any]:
+def registry() -> Any:
     """Return pint's application registry, importing pint the first time."""
     import pint
 
-    return pint.get_application_registry()  # type: ignore[return-value]  # a lazy proxy of the same type
+    find_registry: Any = pint.get_application_registry  # pint ships it without types
+    return find_registry()
 
 
 @cache

@@ -26,18 +26,14 @@ from nomadquery.query.dates import moment_of
 Document = Mapping[str, Any]
 #: A rank that keeps entries with and without a value apart, the value, and the entry id.
 Cursor = tuple[int, Any, str]
-_Kind = Literal["id", "keyword", "boolean", "date", "double", "integer", "long", "nothing"]
+_Kind = Literal["id", "keyword", "boolean", "date", "double", "integer", "long"]
 
 _LOC: Final = ("pagination", "order_by")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_INTEGER_LIMITS: Final = {
-    "integer": (-(2**31), 2**31 - 1),
-    "long": (-(2**63), 2**63 - 1),
-    "date": (-(2**63), 2**63 - 1),
-    "boolean": (-(2**63), 2**63 - 1),
-    "nothing": (-(2**63), 2**63 - 1),
-}
-_ALL_LIMITS: Final = frozenset(limit for limits in _INTEGER_LIMITS.values() for limit in limits)
+#: Written for an entry without a number, date or truth, in descending and ascending order.
+_INTEGER_LIMITS: Final = (-(2**63), 2**63 - 1)
+#: Read as the same: some releases of the engine write the limits of the field's own type.
+_READ_AS_MISSING: Final = frozenset({*_INTEGER_LIMITS, -(2**31), 2**31 - 1})
 _CUSTOM_KINDS: Final[Mapping[str, tuple[str, _Kind]]] = {
     "str": ("str_value", "keyword"),
     "int": ("int_value", "long"),
@@ -131,8 +127,7 @@ class Ordering:
             case "double":
                 return "-Infinity" if self.is_descending else "Infinity"
             case _:
-                smallest, largest = _INTEGER_LIMITS[self.kind]
-                return str(smallest if self.is_descending else largest)
+                return str(_INTEGER_LIMITS[0 if self.is_descending else 1])
 
     def _parsed(self, text: str) -> Cursor:
         parts = text.rsplit(":", 1)
@@ -158,7 +153,7 @@ class Ordering:
             raise refused_by_engine(
                 f"Failed to parse search_after value {written!r} for field [{self.order_by}]."
             ) from error
-        return None if number in _ALL_LIMITS else number
+        return None if number in _READ_AS_MISSING else number
 
 
 def ordering_for(

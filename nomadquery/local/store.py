@@ -14,7 +14,9 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
@@ -27,6 +29,7 @@ from nomadquery.local.index import Document, Known, search_document, without_mai
 from nomadquery.query.catalogue import catalogue_for
 
 _COMPRESSION: Final = 1  # three times faster than the usual 6, a tenth larger
+_LINES_AT_ONCE: Final = 200
 _NOBODY: Final[Known] = MappingProxyType({})
 
 
@@ -117,15 +120,29 @@ class LocalStore:
             for archive in archives
         )
 
+    def add_archive_lines(self, lines: Iterable[bytes]) -> int:
+        """Index and keep archives written as JSON, one a line, as `add_archives` does, but sooner.
+
+        Of most archives only the indexed sections are parsed, and another thread compresses.
+        """
+        with ThreadPoolExecutor(max_workers=1) as compressing:
+            return self._write(_indexed_lines(lines, compressing))
+
     def add_entries(self, entries: Iterable[tuple[Mapping[str, Any], Mapping[str, Any] | None]]) -> int:
         """Keep search documents as ``entries/query`` returns them, each with its archive or ``None``.
 
         All of them arrive or none. An entry that is there already is replaced.
         """
+        return self._write(
+            (document, None if archive is None else _compressed(msgspec.json.encode(archive)))
+            for document, archive in entries
+        )
+
+    def _write(self, entries: Iterable[tuple[Mapping[str, Any], bytes | None]]) -> int:
         count = 0
         with self._writing() as connection:
-            for document, archive in entries:
-                _write_entry(connection, without_mail_addresses(document), archive)
+            for document, content in entries:
+                _write_entry(connection, without_mail_addresses(document), content)
                 count += 1
             connection.execute("UPDATE state SET generation = generation + 1")
         return count
@@ -227,37 +244,49 @@ def build_store(folder: Path, fill: Callable[[LocalStore], object]) -> None:
         (unfinished / FILE_NAME).replace(folder / FILE_NAME)
 
 
-def _write_entry(
-    connection: sqlite3.Connection, document: Document, archive: Mapping[str, Any] | None
-) -> None:
+class _IndexedSections(msgspec.Struct, omit_defaults=True):
+    """The sections of an archive that make its search document."""
+
+    metadata: dict[str, Any]
+    results: dict[str, Any] = {}
+
+
+def _indexed_lines(
+    lines: Iterable[bytes], compressing: ThreadPoolExecutor
+) -> Iterator[tuple[Document, bytes]]:
+    catalogue, remaining = catalogue_for("2.0.0"), iter(lines)
+    while batch := [line.strip() for line in islice(remaining, _LINES_AT_ONCE)]:
+        contents = compressing.map(_compressed, batch)
+        documents = [search_document(_sections_of(line), catalogue) for line in batch]
+        yield from zip(documents, contents, strict=True)
+
+
+def _sections_of(line: bytes) -> Mapping[str, Any]:
+    sections = msgspec.json.decode(line, type=_IndexedSections)
+    if "quantities" in sections.metadata:
+        return msgspec.structs.asdict(sections) if sections.results else {"metadata": sections.metadata}
+    archive: Mapping[str, Any] = msgspec.json.decode(line)
+    return archive
+
+
+def _compressed(content: bytes) -> bytes:
+    return zlib.compress(content, _COMPRESSION)
+
+
+def _write_entry(connection: sqlite3.Connection, document: Document, content: bytes | None) -> None:
     entry_id, upload_id = document["entry_id"], document["upload_id"]
     main_author = (document.get("main_author") or {}).get("user_id")
     published, with_embargo = bool(document.get("published")), bool(document.get("with_embargo"))
+    upload = (upload_id, document.get("upload_name"), main_author, document.get("upload_create_time"))
     connection.execute(
-        "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            upload_id,
-            document.get("upload_name"),
-            main_author,
-            document.get("upload_create_time"),
-            published,
-            with_embargo,
-        ),
+        "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", (*upload, published, with_embargo)
     )
+    entry = (entry_id, upload_id, document.get("mainfile"), main_author, published, with_embargo)
     connection.execute(
         "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry_id,
-            upload_id,
-            document.get("mainfile"),
-            main_author,
-            published,
-            with_embargo,
-            msgspec.json.encode(document),
-        ),
+        (*entry, msgspec.json.encode(document)),
     )
-    if archive is None:
+    if content is None:
         connection.execute("DELETE FROM archives WHERE entry_id = ?", (entry_id,))
-        return
-    content = zlib.compress(msgspec.json.encode(archive), _COMPRESSION)
-    connection.execute("INSERT OR REPLACE INTO archives VALUES (?, ?)", (entry_id, content))
+    else:
+        connection.execute("INSERT OR REPLACE INTO archives VALUES (?, ?)", (entry_id, content))

@@ -1,0 +1,48 @@
+"""The demo: a read-only deployment of calculations that were made for it, shipped with the package.
+
+``demo.jsonl.xz`` holds one NOMAD archive a line; ``tests/generate`` has the script that made
+it. It is unpacked into a store once for each version of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import lzma
+from importlib.resources import files
+from pathlib import Path
+
+from nomadquery.local.database import FILE_NAME
+from nomadquery.local.store import LocalStore, build_store
+
+logger = logging.getLogger(__name__)
+
+
+def open_demo(cache_folder: Path | None = None) -> LocalStore:
+    """Return the store of the demo, which cannot be written to.
+
+    It is kept below ``cache_folder`` and made there if it is missing; where that folder
+    cannot be written to, and without one, it is made in memory each time.
+    """
+    packed = files("nomadquery.local").joinpath("demo.jsonl.xz").read_bytes()
+    if cache_folder is not None:
+        folder = cache_folder / f"demo-{hashlib.sha256(packed).hexdigest()[:16]}"
+        try:
+            if not (folder / FILE_NAME).exists():
+                build_store(folder, lambda store: _fill(store, packed))
+                logger.info("unpacked the demo data into %s", folder)
+            return LocalStore(folder, read_only=True)
+        except OSError as error:
+            logger.warning(
+                "The demo data are unpacked in memory: %s cannot be written to (%s).", folder, error
+            )
+    store = LocalStore()
+    _fill(store, packed)
+    store.is_read_only = True
+    return store
+
+
+def _fill(store: LocalStore, packed: bytes) -> None:
+    with lzma.open(io.BytesIO(packed)) as lines:
+        store.add_archive_lines(lines)

@@ -1,0 +1,251 @@
+"""One table on disk: Parquet parts as they arrive, a manifest that says what is whole.
+
+::
+
+    <folder>/<key>/manifest.json     what was asked, what is here, since when
+    <folder>/<key>/part-00000.parquet …   while the table is being fetched
+    <folder>/<key>/table.parquet     once it is complete
+
+A part counts only once the manifest names it, and the manifest is replaced in one rename,
+so a table is never read half-written, wherever the process was killed. Everything is
+plain Parquet; units stand in the field metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from filelock import FileLock
+
+from nomadquery.columns.settle import observe, settled_batch, settled_schema, unsettled_fields
+from nomadquery.errors import CacheCorrupt, CacheFormatTooNew
+from nomadquery.store.files import explained, read_json, remove_file, remove_folder, replacing, write_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT: Final = 1
+_MANIFEST: Final = "manifest.json"
+_TABLE: Final = "table.parquet"
+_ROWS_PER_GROUP: Final = 131_072
+_BYTES_PER_GROUP: Final = 64 << 20
+_CARDINALITY_OF_DICTIONARY: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One Parquet file of a table: its name, rows, size, and the last entry id in it."""
+
+    file: str
+    n_rows: int
+    size_bytes: int
+    last_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of a table on disk.
+
+    Attributes
+    ----------
+    state : {"partial", "complete"}
+    request : dict
+        What was asked: deployment, owner, query, columns; the key is its hash.
+    parts : tuple of Part
+        The files that are whole, in order.
+    total : int or None
+        Entries that the server promised when reading began.
+    problems : tuple of dict
+        What rows lack: ``entry_id``, ``path``, ``why``.
+    facts : dict
+        When it was fetched, from which release, units, totals at the end.
+    """
+
+    state: Literal["partial", "complete"] = "partial"
+    request: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    total: int | None = None
+    problems: tuple[Mapping[str, str], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that are here."""
+        return sum(part.n_rows for part in self.parts)
+
+    @property
+    def last_id(self) -> str | None:
+        """The entry id after which reading goes on."""
+        return self.parts[-1].last_id if self.parts else None
+
+
+class TableStore:
+    """The folder of one table."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def lock(self, timeout_s: float = -1) -> FileLock:
+        """Return the lock that whoever writes this table holds; others wait."""
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock", timeout=timeout_s)
+
+    def manifest(self) -> Manifest | None:
+        """Return what is here, ``None`` if nothing was begun.
+
+        Raises
+        ------
+        CacheCorrupt
+            If the manifest cannot be read, or a file that it names is missing or cut.
+        CacheFormatTooNew
+            If a newer nomadquery wrote it.
+        """
+        path = self.folder / _MANIFEST
+        try:
+            content = read_json(path)
+            if content is None:
+                return None
+            if content["format"] > FORMAT:
+                raise CacheFormatTooNew(
+                    f"{path} was written by a newer nomadquery (format {content['format']}, this one reads "
+                    f"{FORMAT}). Update nomadquery, or give another cache_dir."
+                )
+            parts = tuple(Part(**part) for part in content.pop("parts"))
+            content.pop("format")
+            manifest = Manifest(**{**content, "parts": parts, "problems": tuple(content["problems"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._corrupt(f"{path.name} cannot be read") from error
+        for part in manifest.parts:
+            file = self.folder / part.file
+            if not file.is_file() or file.stat().st_size != part.size_bytes:
+                raise self._corrupt(f"{part.file} is missing or cut")
+        return manifest
+
+    def begin(self, request: Mapping[str, Any], facts: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of a table of which nothing is here yet; what was here goes."""
+        self.clear()
+        manifest = Manifest(request=dict(request), facts=dict(facts))
+        self._commit(manifest)
+        return manifest
+
+    def append(
+        self, manifest: Manifest, batch: pa.RecordBatch, problems: Iterable[Mapping[str, str]], *, total: int
+    ) -> Manifest:
+        """Return the manifest with ``batch`` added as a part that is safely on disk."""
+        import pyarrow as pa
+
+        if batch.num_rows == 0:
+            return manifest
+        name = f"part-{len(manifest.parts):05d}.parquet"
+        self._write(name, [pa.Table.from_batches([batch])], batch.schema)
+        size = (self.folder / name).stat().st_size
+        part = Part(name, batch.num_rows, size, batch.column(0)[batch.num_rows - 1].as_py())
+        grown = replace(
+            manifest,
+            parts=(*manifest.parts, part),
+            total=total if manifest.total is None else manifest.total,
+            problems=(*manifest.problems, *problems),
+        )
+        self._commit(grown)
+        return grown
+
+    def complete(self, manifest: Manifest, schema: pa.Schema, facts: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of the finished table: one file, row groups of a good size.
+
+        Columns that are JSON text still get the type that fits all their values.
+        """
+        shapes = observe(self.batches(), unsettled_fields(schema)) if unsettled_fields(schema) else {}
+        settled = settled_schema(schema, shapes)
+        rows = (settled_batch(batch, settled, shapes) for batch in self.batches())
+        self._write(_TABLE, _regrouped(rows, settled), settled)
+        size = (self.folder / _TABLE).stat().st_size
+        whole = Part(_TABLE, manifest.n_rows, size, manifest.last_id or "")
+        done = replace(manifest, state="complete", parts=(whole,), facts={**manifest.facts, **facts})
+        self._commit(done)
+        for part in manifest.parts:
+            remove_file(self.folder / part.file)
+        return done
+
+    def files(self) -> list[Path]:
+        """Return the Parquet files of the table."""
+        manifest = self.manifest()
+        return [] if manifest is None else [self.folder / part.file for part in manifest.parts]
+
+    def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as record batches; one row group is in memory at a time."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for path in self.files():
+            try:
+                with pq.ParquetFile(path) as file:
+                    yield from file.iter_batches(batch_size)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise self._corrupt(f"{path.name} cannot be read ({error})") from error
+
+    def clear(self) -> None:
+        """Remove the table's files; the lock stays with whoever holds it."""
+        if not self.folder.is_dir():
+            return
+        remove_file(self.folder / _MANIFEST)
+        for path in self.folder.iterdir():
+            if path.name != ".lock":
+                remove_folder(path) if path.is_dir() else remove_file(path)
+
+    def _commit(self, manifest: Manifest) -> None:
+        content = {"format": FORMAT, **asdict(manifest)}
+        write_json(self.folder / _MANIFEST, content)
+
+    def _write(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        with replacing(self.folder / name) as stream:
+            writer: pq.ParquetWriter | None = None
+            for table in tables:
+                if writer is None:
+                    words = _low_cardinality(table)
+                    writer = pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=words)
+                writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+            if writer is None:
+                writer = pq.ParquetWriter(stream, schema, compression="zstd")
+            writer.close()
+
+    def _corrupt(self, what: str) -> CacheCorrupt:
+        return CacheCorrupt(
+            f"The cached table in {self.folder} is damaged: {what}. Fetch it again with refresh=True, or remove "
+            f"it: nomadquery cache remove {self.folder.name}."
+        )
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows in tables of one good row group each."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    n_rows = n_bytes = 0
+    for batch in batches:
+        waiting.append(batch)
+        n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
+        if n_rows >= _ROWS_PER_GROUP or n_bytes >= _BYTES_PER_GROUP:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting, n_rows, n_bytes = [], 0, 0
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
+
+
+def _low_cardinality(table: pa.Table) -> list[str]:
+    """Return the text columns in which values repeat; a dictionary of ids only costs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = []
+    for column in table.schema:
+        if pa.types.is_string(column.type) and table.num_rows:
+            n_distinct = pc.count_distinct(table[column.name]).as_py()
+            if n_distinct <= _CARDINALITY_OF_DICTIONARY * table.num_rows:
+                names.append(column.name)
+    return names
