@@ -8,6 +8,7 @@ the same here as there. Factors follow the 2019 SI and CODATA 2022, as pint does
 
 from __future__ import annotations
 
+import math
 import re
 import tokenize
 from dataclasses import dataclass
@@ -212,10 +213,12 @@ def _scale_by_pint(unit: str) -> Scale:
     try:
         one = registry().Unit(unit)
         dimension = one.dimensionality
-        zero = registry().Quantity(0.0, one).to_base_units().magnitude
-        factor = registry().Quantity(1.0, one).to_base_units().magnitude - zero
+        zero, first, second = (registry().Quantity(n, one).to_base_units().magnitude for n in (0.0, 1.0, 2.0))
     except (pint.PintError, tokenize.TokenError, *_UNREADABLE) as error:
         raise UnitError(
             f"{unit!r} is not a unit. Write it as pint does, for example 'eV', 'angstrom', 'mA/cm^2'."
         ) from error
-    return Scale(float(factor), tuple(float(dimension.get(base, 0)) for base in _BASE_UNITS), float(zero))
+    if not math.isclose(second - first, first - zero, rel_tol=1e-9):
+        raise UnitError(f"{unit!r} is logarithmic; give the number in a linear unit.")
+    exponents = tuple(float(dimension.get(base, 0)) for base in _BASE_UNITS)
+    return Scale(float(first - zero), exponents, float(zero))

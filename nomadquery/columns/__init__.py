@@ -1,0 +1,1 @@
+"""What comes back: paths, types and units, from JSON to Arrow to pandas."""

@@ -51,30 +51,46 @@ def arrow_schema(columns: Sequence[PlannedColumn]) -> pa.Schema:
         metadata = {"path": column.quantity} | ({"unit": column.unit} if column.unit else {})
         if column.kind == "other":
             metadata["json"] = "1"
+        if column.n_dimensions and column.n_dimensions == column.n_levels and column.kind == "number":
+            metadata["array"] = str(column.n_dimensions)
         fields.append(pa.field(column.name, _type_of(column), metadata=metadata))
     return pa.schema(fields)
 
 
-def decode(
-    items: Iterable[bytes | msgspec.Raw],
-    columns: Sequence[PlannedColumn],
-    catalogue: Catalogue,
-) -> tuple[pa.RecordBatch, list[Problem]]:
-    """Return one row for each entry, in their order, and what some of them lack.
+def read_documents(items: Iterable[bytes | msgspec.Raw]) -> list[Mapping[str, Any]]:
+    """Return the entries as objects, in their order.
 
     Raises
     ------
     ResponseFormatError
-        If an entry is not a JSON object with an ``entry_id``.
+        If one is not a JSON object with an ``entry_id``.
+    """
+    return [_document(item) for item in items]
+
+
+def decode(
+    documents: Sequence[Mapping[str, Any]],
+    columns: Sequence[PlannedColumn],
+    catalogue: Catalogue,
+    *,
+    archives: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[pa.RecordBatch, list[Problem]]:
+    """Return one row for each search document, in their order, and what some of them lack.
+
+    ``archives`` holds, by entry id, the archives that archive columns are read from; an
+    entry without one has nulls there.
     """
     import pyarrow as pa
 
-    documents = [_document(item) for item in items]
     ids = [document["entry_id"] for document in documents]
+    sources = {
+        "search": documents,
+        "archive": [(archives or {}).get(entry_id, {}) for entry_id in ids],
+    }
     problems: list[Problem] = []
     arrays: list[pa.Array] = [pa.array(ids, pa.string())]
     for column in columns:
-        values = _extracted(documents, ids, column, catalogue, problems)
+        values = _extracted(sources[column.source], ids, column, catalogue, problems)
         arrays.append(_array(values, ids, column, problems))
     return pa.record_batch(arrays, schema=arrow_schema(columns)), problems
 
@@ -110,7 +126,9 @@ def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problem
     import pyarrow as pa
 
     if column.kind == "other":
-        texts = [None if v is None else json.dumps(_in_unit(v, column), separators=(",", ":")) for v in values]
+        texts = [
+            None if v is None else json.dumps(_in_unit(v, column), separators=(",", ":")) for v in values
+        ]
         return pa.array(texts, pa.string())
     wanted = _type_of(column)
     levels = column.n_levels
@@ -123,7 +141,9 @@ def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problem
     return _scaled(array, column)
 
 
-def _fitting(values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]) -> list[Any]:
+def _fitting(
+    values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]
+) -> list[Any]:
     """Return the values with ``None`` in place of each that does not have the declared type."""
     fits = _CHECKS[column.kind]
     kept: list[Any] = []
@@ -134,7 +154,9 @@ def _fitting(values: list[Any], ids: Sequence[str], column: PlannedColumn, probl
             continue
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "…"
-        problems.append(Problem(entry_id, column.quantity, f"{shown} is no {column.kind} value of the declared shape"))
+        problems.append(
+            Problem(entry_id, column.quantity, f"{shown} is no {column.kind} value of the declared shape")
+        )
         kept.append(None)
     return kept
 
@@ -201,7 +223,9 @@ def _converted(array: pa.Array, stored: str, unit: str) -> pa.Array:
         inner = _converted(array.values, stored, unit)
         return pa.ListArray.from_arrays(array.offsets, inner, type=array.type, mask=array.is_null())
     numbers = array.to_numpy(zero_copy_only=False)
-    return pa.array(units.convert(numbers, stored, unit), array.type, mask=array.is_null().to_numpy(zero_copy_only=False))
+    return pa.array(
+        units.convert(numbers, stored, unit), array.type, mask=array.is_null().to_numpy(zero_copy_only=False)
+    )
 
 
 def _type_of(column: PlannedColumn) -> pa.DataType:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nomadquery.columns.plan import PlannedColumn
 from nomadquery.query.catalogue import Catalogue
+from nomadquery.query.criteria import Criterion
 from nomadquery.query.path import Index, Items, Name, Slice, Step
 from nomadquery.query.predicate import item_matches
 
@@ -53,7 +54,9 @@ def extract(document: Mapping[str, Any], column: PlannedColumn, catalogue: Catal
             return _summary(numbers, column.rule) if numbers else None
 
 
-def _walk(value: Any, steps: tuple[Step, ...], section: str, column: PlannedColumn, catalogue: Catalogue) -> Any:
+def _walk(
+    value: Any, steps: tuple[Step, ...], section: str, column: PlannedColumn, catalogue: Catalogue
+) -> Any:
     """Return what the remaining ``steps`` reach from ``value``, which stands at ``section``."""
     for position, step in enumerate(steps):
         if value is None:
@@ -74,8 +77,12 @@ def _walk(value: Any, steps: tuple[Step, ...], section: str, column: PlannedColu
                 value = value[start:stop] if isinstance(value, list) else value
             case Items(criterion):
                 items = value if isinstance(value, list) else [value]
-                value = [i for i in items if isinstance(i, Mapping) and item_matches(criterion, i, section, catalogue)]
+                value = [item for item in items if _fits(item, criterion, section, catalogue)]
     return value
+
+
+def _fits(item: Any, criterion: Criterion, section: str, catalogue: Catalogue) -> bool:
+    return isinstance(item, Mapping) and item_matches(criterion, item, section, catalogue)
 
 
 def _item(value: Any, place: int) -> Any:

@@ -153,7 +153,9 @@ def _planned(column: Column, path: Path, quantity: Quantity) -> PlannedColumn:
             kind, n_dimensions = "integer", 0
         case "min" | "max" | "mean":
             if kind not in {"number", "integer"}:
-                raise QueryError(f".{column.rule}() needs numbers; {quantity.name} holds {kind}. Use .first() or .last().")
+                raise QueryError(
+                    f".{column.rule}() needs numbers; {quantity.name} holds {kind}. Use .first() or .last()."
+                )
             kind = "number" if column.rule == "mean" else kind
             n_sections = n_dimensions = 0
         case "first" | "last":

@@ -1,0 +1,1 @@
+"""An embedded, NOMAD-compatible deployment."""

@@ -94,7 +94,7 @@ class _Application:
 
         reply = self._reply(http)
         body, headers = reply.body, dict(reply.headers)
-        if len(body) >= _LEAST_COMPRESSED_BYTES and "gzip" in http.accept_encodings:
+        if len(body) >= _LEAST_COMPRESSED_BYTES and http.accept_encodings.quality("gzip") > 0:
             body = gzip.compress(body, compresslevel=1, mtime=0)
             headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
         return HttpResponse(body, status=reply.status, headers=headers)
@@ -162,7 +162,7 @@ def _quiet_handler(serving: Any) -> Any:
     """Return werkzeug's request handler, reporting to the log instead of standard error."""
 
     class Handler(serving.WSGIRequestHandler):  # type: ignore[misc]  # werkzeug is imported late
-        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002, ARG002
+        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: ARG002
             logger.debug(message, *args)
 
     return Handler

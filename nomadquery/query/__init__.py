@@ -1,0 +1,1 @@
+"""What is asked: the tree of a question, its words, and how NOMAD spells it."""

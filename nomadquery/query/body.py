@@ -1,17 +1,19 @@
-"""Tree ⇄ NOMAD's query JSON, and every rule about what a server misreads.
+"""Tree → NOMAD's query JSON (`body_reader` goes back), and every rule about what a server misreads.
 
 Rules, each with its case in ``tests/data/query-cases.json`` and its test:
 
 * Keys beside ``and``, ``or``, ``not`` are dropped by the server; empty lists and ``not: {}``
   match everything (or nothing, by release). Written here: one key an object, never an empty
-  list. Read here: refused.
+  list. Read: refused.
 * A bare list means all-of. On a quantity with one value it can never match. Read: refused.
 * A range whose bounds are all zero is refused by the server. Written: with a second bound
-  that every number satisfies.
+  that every value satisfies (`bounds`).
 * Items of a *nested* section: every flat criterion may be met by another item; only the
   section form asks for the same item, and it takes suffixes (``"type:any"``), not objects.
   All-of on a nested quantity asks for one item with all the values, ``none`` for some item without.
-* 1.3 takes at most 1,024 values in ``any``, later releases 65,536.
+* 1.3 takes at most 1,024 values in ``any``, later releases 65,536; analysed texts, custom
+  quantities and ``none`` take 1,024 in all.
+* A date without its last parts means their last moment for ``gt`` and ``lte``. Written: in full.
 * OPTIMADE strings need double quotes.
 """
 
@@ -23,13 +25,16 @@ from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from nomadquery.errors import NotExpressible
-from nomadquery.query.body_reader import parse
-from nomadquery.query.catalogue import Catalogue, Quantity, catalogue_for
+from nomadquery.query.bounds import as_sent
+from nomadquery.query.catalogue import (
+    MOST_CLAUSES,
+    RELEASES,
+    Catalogue,
+    Quantity,
+    catalogue_for,
+    terms_in_one_list,
+)
 from nomadquery.query.criteria import (
-    FLOAT_LIMIT,
-    INT32_LIMIT,
-    INT64_LIMIT,
-    TEXT_LIMIT,
     And,
     Criterion,
     Equals,
@@ -45,14 +50,11 @@ from nomadquery.query.criteria import (
     Within,
     canonical,
 )
+from nomadquery.query.resolve import custom_quantity
 
 Json = dict[str, Any]
 
 _IMPOSSIBLE_ID: Final = "-"
-_MOST_VALUES: Final = {"1.3.17": 1024}
-_MOST_VALUES_LATER: Final = 65_536
-_MOST_TEXT_VALUES: Final = 1024
-_RANGE_SIDES: Final = ("gt", "gte", "lt", "lte")
 
 
 def body(criterion: Criterion, *, release: str | None = None) -> Json:
@@ -63,7 +65,7 @@ def body(criterion: Criterion, *, release: str | None = None) -> Json:
     NotExpressible
         If NOMAD's language cannot say it.
     """
-    return _Writer(catalogue_for(release), release or "2.0.0").write(canonical(criterion))
+    return _Writer(catalogue_for(release), release or RELEASES[0]).write(canonical(criterion))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class _Writer:
                 return self._leaf(criterion)
 
     def _leaf(self, leaf: Leaf) -> Json:
-        quantity = self.catalogue.find(leaf.quantity)
-        name, nested = leaf.quantity, quantity is not None and quantity.nested is not None
+        quantity = self._quantity(leaf.quantity)
+        name, nested = leaf.quantity, quantity.nested is not None
         match leaf:
             case Equals(_, value):
                 return {name: value}
@@ -100,31 +102,33 @@ class _Writer:
                 return {"and": [{name: value} for value in several]}
             case HasAll(_, several):
                 return {name: {"all": list(several)}}
-            case HasNone(_, several) if nested or len(several) > self._most_values(quantity):
+            case HasNone(_, several) if nested or len(several) > MOST_CLAUSES:
                 return {"not": self.write(canonical(HasAny(name, several)))}
             case HasNone(_, several):
                 return {name: {"none": list(several)}}
             case HasAny(_, several):
                 return self._any(name, several, self._most_values(quantity))
             case Range():
-                return {name: range_object(leaf)}
+                return {name: as_sent(leaf, quantity)}
             case _:
                 assert_never(leaf)
+
+    def _quantity(self, name: str) -> Quantity:
+        return self.catalogue.find(name) or custom_quantity(name)
 
     def _any(self, name: str, several: Sequence[Value], most: int) -> Json:
         parts = [{name: {"any": list(several[i : i + most])}} for i in range(0, len(several), most)]
         return parts[0] if len(parts) == 1 else {"or": parts}
 
-    def _most_values(self, quantity: Quantity | None) -> int:
-        if quantity is not None and quantity.index == "text":
-            return _MOST_TEXT_VALUES
-        return _MOST_VALUES.get(self.release, _MOST_VALUES_LATER)
+    def _most_values(self, quantity: Quantity) -> int:
+        is_one_clause = quantity.index not in {None, "text"} and "#" not in quantity.name
+        return terms_in_one_list(self.release) if is_one_clause else MOST_CLAUSES
 
     def _section_form(self, section: str, parts: tuple[Criterion, ...]) -> Json:
         if section not in self.catalogue.nested_sections:
             raise NotExpressible(
-                f"NOMAD's index mixes the items of {section}, so it cannot ask for one item with all of this. "
-                "Ask for the parts one by one, and select the column with .matching(...) or an item filter."
+                f"NOMAD's index mixes the items of {section}, so it cannot ask for one item with all of this."
+                " Ask for the parts one by one, and select the column with .matching(...) or an item filter."
             )
         form: Json = {}
         for leaf in _merged_ranges(parts):
@@ -137,12 +141,14 @@ class _Writer:
             return {_unused(inner.removeprefix(f"{section}."), so_far, section): form}
         if not isinstance(leaf, Equals | HasAll | HasAny | HasNone | Range):
             raise NotExpressible(
-                f"Within {section} NOMAD can only combine plain comparisons (and), not {type(leaf).__name__.lower()}."
+                f"Within {section} NOMAD can only combine plain comparisons (and), "
+                f"not {type(leaf).__name__.lower()}."
             )
+        if not leaf.quantity.startswith(f"{section}."):
+            raise NotExpressible(f"Within {section} NOMAD cannot ask for {leaf.quantity}.")
         name = leaf.quantity.removeprefix(f"{section}.")
-        quantity = self.catalogue.find(leaf.quantity)
-        deeper = quantity is not None and quantity.nested not in {None, section}
-        if deeper and isinstance(leaf, HasAll | HasNone):
+        quantity = self._quantity(leaf.quantity)
+        if quantity.nested not in {None, section} and isinstance(leaf, HasAll | HasNone):
             raise NotExpressible(
                 f"Within {section} NOMAD cannot ask for all or none of several items at {leaf.quantity}."
             )
@@ -156,7 +162,7 @@ class _Writer:
             case HasNone(_, several):
                 return {_unused(f"{name}:none", so_far, section): list(several)}
             case Range():
-                return {_unused(name, so_far, section): range_object(leaf)}
+                return {_unused(name, so_far, section): as_sent(leaf, quantity)}
             case _:
                 assert_never(leaf)
 
@@ -195,21 +201,6 @@ def _low(leaf: Range) -> Value | None:
 
 def _high(leaf: Range) -> Value | None:
     return leaf.lte if leaf.lt is None else leaf.lt
-
-
-def range_object(leaf: Range) -> Json:
-    """Return ``{"gte": …}``; a range of zeros alone gets a second bound that every value satisfies."""
-    bounds: Json = {s: getattr(leaf, s) for s in _RANGE_SIDES if getattr(leaf, s) is not None}
-    if any(bounds.values()):
-        return bounds
-    low, high = _low(leaf), _high(leaf)
-    zero = high if low is None else low
-    if isinstance(zero, str):
-        return {**bounds, "lte": TEXT_LIMIT}
-    if isinstance(zero, int):
-        limit = INT64_LIMIT if leaf.quantity.endswith("#int") else INT32_LIMIT
-        return {**bounds, "lte": limit} if high is None else {**bounds, "gte": -limit - 1}
-    return {**bounds, "lte": FLOAT_LIMIT} if high is None else {**bounds, "gte": -FLOAT_LIMIT}
 
 
 def double_quoted(filter_text: str) -> str:

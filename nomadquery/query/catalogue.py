@@ -11,17 +11,21 @@ from __future__ import annotations
 import difflib
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
+from nomadquery.errors import QueryError
 from nomadquery.query.short_names import SHORT_NAMES
 
 Kind = Literal["text", "integer", "number", "boolean", "date", "reference", "section", "other"]
 
 RELEASES: Final = ("2.0.0", "1.4.3", "1.3.17")
+#: Most clauses of one question in Elasticsearch 7 (``indices.query.bool.max_clause_count``).
+MOST_CLAUSES: Final = 1024
 
 _KINDS: Final[dict[str, Kind]] = {
     "str": "text",
@@ -44,7 +48,7 @@ _CORRECTED_UNITS: Final = {
     "results.method.simulation.dft.smearing_width": "joule",
 }
 
-#: Columns of ``entries/query`` that the index returns but cannot search.
+#: Columns of ``entries/query`` that the index returns but cannot search; all are texts.
 _RETURNED_ONLY: Final = ("license", "authors.user_id")
 
 #: List quantities with a second quantity that counts their distinct members.
@@ -119,7 +123,7 @@ class Catalogue:
         self._search: Mapping[str, Any] = {
             name: row
             for name, row in tables["search"].items()
-            if row[7] is None or release is None or _tables_of(release) in row[7]
+            if row[7] is None or release is None or tables_of(release) in row[7]
         }
         self._found: dict[str, Quantity | None] = {}
 
@@ -144,6 +148,12 @@ class Catalogue:
         if name not in self._found:
             self._found[name] = self._look_up(name)
         return self._found[name]
+
+    def archive_path(self, name: str) -> str:
+        """Return the path in the archive (and in ``quantities``) of a name of the search index."""
+        first = name.partition(".")[0]
+        at_root = any(first in names for names in self._tables["sections"][self._tables["root"]])
+        return name if at_root else f"metadata.{name}"
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """Return the names one step below ``prefix`` (``""``: below the root), in order."""
@@ -170,11 +180,9 @@ class Catalogue:
     def _look_up(self, name: str) -> Quantity | None:
         name = name.removeprefix("metadata.")
         row = self._search.get(name)
-        archive = self._archive_row(name)
-        if row is None and archive is None:
-            return None
         if row is None:
-            return self._from_archive(name, archive)
+            archive = self._archive_row(name)
+            return None if archive is None else self._from_archive(name, archive)
         kind, shape, index, unit, nested, flags, enum, _ = row
         is_view = "f" in flags
         repeats = self._repeats(name.rpartition(".")[0] if is_view else name)
@@ -215,6 +223,8 @@ class Catalogue:
         above = self._section_at(parent)
         if above is None:
             return None
+        if name in _RETURNED_ONLY:
+            return "str", [], None, None
         sections = self._tables["sections"]
         row = sections[above][0].get(leaf)
         if row is None and not parent:
@@ -252,9 +262,21 @@ class Catalogue:
         return section, tuple(repeats)
 
 
-def _tables_of(release: str) -> str:
-    """Return the release whose tables stand for ``release`` (1.3.17 uses 1.4.3's)."""
-    return "2.0.0" if release == "2.0.0" else "1.4.3"
+def tables_of(release: str) -> str:
+    """Return the release whose tables stand for ``release``: those of its own or the last line before it."""
+    return "2.0.0" if _line(release) >= (2, 0) else "1.4.3"
+
+
+def terms_in_one_list(release: str) -> int:
+    """Return how many values ``any`` may hold (1.3 makes a clause of each, later ones one of all)."""
+    return MOST_CLAUSES if _line(release) < (1, 4) else 65_536
+
+
+def _line(release: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None:
+        raise QueryError(f"{release!r} is no release of NOMAD; write for example {RELEASES[0]!r}.")
+    return int(found[1]), int(found[2])
 
 
 @cache

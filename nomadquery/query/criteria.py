@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, TypeGuard, assert_never
 
 Value = str | int | float | bool
 
@@ -116,14 +117,11 @@ Criterion = Leaf | And | Or | Not | Within | Optimade
 EVERYTHING = And(())
 NOTHING = Or(())
 
-#: Bounds that every stored number satisfies. NOMAD reads a range whose bounds are all
-#: zero as empty, so `body` adds one of these beside a lone zero; `canonical` drops it again.
+#: Bounds that every stored value satisfies; see `bounds`.
 FLOAT_LIMIT = 1e308
 INT32_LIMIT = 2**31 - 1
 INT64_LIMIT = 2**63 - 1
 TEXT_LIMIT = "\U0010ffff"
-_UPPER_LIMITS: tuple[Value, ...] = (FLOAT_LIMIT, INT32_LIMIT, INT64_LIMIT, TEXT_LIMIT)
-_LOWER_LIMITS: tuple[Value, ...] = (-FLOAT_LIMIT, -INT32_LIMIT - 1, -INT64_LIMIT - 1)
 
 
 def canonical(criterion: Criterion) -> Criterion:
@@ -231,39 +229,35 @@ def _has_any(quantity: str, values: tuple[Value, ...]) -> Criterion:
 
 
 def _canonical_range(criterion: Range) -> Criterion:
-    gt, gte, lt, lte = (
-        None if bound is None else _plain(bound)
-        for bound in (criterion.gt, criterion.gte, criterion.lt, criterion.lte)
-    )
-    lower, upper = gte if gt is None else gt, lte if lt is None else lt
-    if lower is not None and not lower and _is_one_of(lte, _UPPER_LIMITS):
-        upper = lte = None
-    if upper is not None and not upper and _is_one_of(gte, _LOWER_LIMITS):
-        lower = gte = None
-    if (
-        lower is not None
-        and upper is not None
-        and _is_one_of(lower, (upper,))
-        and gte is not None
-        and lte is not None
-    ):
+    gt, gte = _stricter(criterion.gt, criterion.gte, max)
+    lt, lte = _stricter(criterion.lt, criterion.lte, min)
+    if _is_number(gte) and _is_number(lte) and gte == lte and type(gte) is type(lte):
         return Equals(criterion.quantity, gte)
-    if _nothing_between(lower, upper):
+    if "" in {lt, lte}:  # no text comes before the empty one
+        return Equals(criterion.quantity, "") if (gt, lt) == (None, None) and gte in {None, ""} else NOTHING
+    lower, upper = gte if gt is None else gt, lte if lt is None else lt
+    if (
+        _is_number(lower)
+        and _is_number(upper)
+        and (lower > upper or (lower == upper and (gt, lt) != (None, None)))
+    ):
         return NOTHING
     return Range(criterion.quantity, gt, gte, lt, lte)
 
 
-def _nothing_between(lower: Value | None, upper: Value | None) -> bool:
-    """Return whether no value lies between the bounds; equal ones are not both closed here."""
-    if isinstance(lower, str) and isinstance(upper, str):
-        return lower >= upper
-    if isinstance(lower, int | float) and isinstance(upper, int | float):
-        return lower >= upper
-    return False
+def _stricter(
+    strict: Value | None, closed: Value | None, choose: Callable[..., Any]
+) -> tuple[Value | None, Value | None]:
+    """Return (strict, closed) with at most one of two numbers on one side."""
+    strict = None if strict is None else _plain(strict)
+    closed = None if closed is None else _plain(closed)
+    if not (_is_number(strict) and _is_number(closed)):
+        return strict, closed
+    return (strict, None) if choose(strict, closed) == strict else (None, closed)
 
 
-def _is_one_of(value: Value | None, limits: tuple[Value, ...]) -> bool:
-    return any(type(value) is type(limit) and value == limit for limit in limits)
+def _is_number(value: Value | None) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _negation(inner: Criterion) -> Criterion:

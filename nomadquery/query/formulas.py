@@ -46,8 +46,15 @@ def composition(formula: str) -> Mapping[str, int] | None:
     return counts if all(counts.values()) else None
 
 
+def normalised_by_server(quantity: str) -> bool:
+    """Return whether NOMAD puts asked formulas in order itself (and fails on ranges of them)."""
+    return quantity.startswith("results.") and formula_order(quantity) in {"hill", "iupac"}
+
+
 def stored_spellings(formula: str, order: Order) -> tuple[str, ...]:
     """Return the texts under which the index may hold ``formula``.
+
+    A descriptive formula may be any text (``"CsPbBr0.9I2.1 | OPV"``), which is then found as it stands.
 
     Raises
     ------
@@ -57,24 +64,21 @@ def stored_spellings(formula: str, order: Order) -> tuple[str, ...]:
         If the order of a descriptive formula cannot be told and has too many elements to try all.
     """
     counts = composition(formula)
+    if counts is None and order == "descriptive":
+        return (formula,)
     if counts is None:
         raise QueryError(f"{formula!r} is not a chemical formula; write it like 'TiO2' or 'C2H6'.")
     match order:
         case "hill":
-            return (_text(counts, sorted(counts, key=lambda element: _hill_rank(element, counts))),)
+            return (hill(counts),)
         case "iupac":
             return (_text(_reduced(counts), sorted(counts)),)
         case "reduced":
-            reduced = _text(_reduced(counts), sorted(counts))
-            if _reduced(counts) != counts:
-                raise QueryError(
-                    f"{formula!r} is not a reduced formula. Write {reduced!r}, or compare "
-                    "results.material.chemical_formula_hill, which counts the atoms of the cell."
-                )
-            return (reduced,)
+            _refuse_unreduced(formula, counts, _text(_reduced(counts), sorted(counts)))
+            return (_text(counts, sorted(counts)),)
         case "anonymous":
-            numbers = sorted(counts.values(), reverse=True)
-            return ("".join(_part(chr(ord("A") + i), number) for i, number in enumerate(numbers)),)
+            _refuse_unreduced(formula, counts, _anonymous(_reduced(counts)))
+            return (_anonymous(counts),)
         case "descriptive":
             if len(counts) > _MOST_ELEMENTS_PERMUTED:
                 raise NotExpressible(
@@ -84,14 +88,36 @@ def stored_spellings(formula: str, order: Order) -> tuple[str, ...]:
             return tuple(_text(counts, list(elements)) for elements in permutations(sorted(counts)))
 
 
+def hill(counts: Mapping[str, int]) -> str:
+    """Return the formula with carbon and hydrogen first, then the alphabet."""
+    return _text(counts, sorted(counts, key=lambda element: _hill_rank(element, counts)))
+
+
 def same_formula(stored: str, asked: str, order: Order) -> bool:
-    """Return whether two formulas have the same composition (for ``anonymous``: proportions)."""
-    one, other = composition(stored), composition(asked)
-    if one is None or other is None:
+    """Return whether NOMAD finds ``stored`` where it is asked for ``asked``."""
+    counts = composition(asked)
+    if counts is None:
         return stored == asked
-    if order == "anonymous":
-        return sorted(one.values()) == sorted(other.values())
-    return _reduced(one) == _reduced(other) if order == "iupac" else one == other
+    match order:
+        case "hill":
+            return stored == hill(counts)
+        case "iupac":
+            return composition(stored) == _reduced(counts)
+        case _:
+            return stored == asked
+
+
+def _refuse_unreduced(formula: str, counts: Mapping[str, int], reduced: str) -> None:
+    if _reduced(counts) != counts:
+        raise QueryError(
+            f"{formula!r} is not a reduced formula. Write {reduced!r}, or compare "
+            "results.material.chemical_formula_hill, which counts the atoms of the cell."
+        )
+
+
+def _anonymous(counts: Mapping[str, int]) -> str:
+    numbers = sorted(counts.values(), reverse=True)
+    return "".join(_part(chr(ord("A") + i), number) for i, number in enumerate(numbers))
 
 
 def _hill_rank(element: str, counts: Mapping[str, int]) -> tuple[int, str]:

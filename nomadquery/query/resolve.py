@@ -9,18 +9,16 @@ A name that begins with ``!`` is taken as it stands, values included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import assert_never
+from typing import Final, assert_never
 
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError
 from nomadquery.query import dates, formulas, values
-from nomadquery.query.catalogue import Catalogue, Quantity
+from nomadquery.query.bounds import as_meant, bounds_of, limits
+from nomadquery.query.catalogue import Catalogue, Kind, Quantity
 from nomadquery.query.criteria import (
-    FLOAT_LIMIT,
-    INT32_LIMIT,
-    INT64_LIMIT,
     And,
     Criterion,
     Equals,
@@ -41,8 +39,16 @@ from nomadquery.query.short_names import SHORT_NAMES
 
 UNCHECKED = "!"
 _MOST_ALTERNATIVES = 64
-_EARLIEST = "0001-01-01T00:00:00Z"
-_CUSTOM_KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "datetime": "date"}
+_EARLIEST = "0001-01-01T00:00:00.000Z"
+#: Where an archive holds what only the deployment's parsers and schemas know.
+_OPEN_SECTIONS = ("data", "run", "workflow", "workflow2", "measurement", "nexus", "definitions")
+_CUSTOM_KINDS: Final[dict[str, Kind]] = {
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "datetime": "date",
+}
 
 
 def full_name(name: str, section: str = "") -> str:
@@ -119,18 +125,20 @@ class Resolver:
                 f"({', '.join(self.catalogue.children(full)[:8])}), or ask .exists()."
             )
         if self.searchable_only and not found.searchable:
+            release = f"NOMAD {self.catalogue.release}'s" if self.catalogue.release else "NOMAD's"
             raise NotExpressible(
-                f"NOMAD's search index does not hold {full!r}, so a query can only ask whether it .exists(). "
-                "Select it as a column and narrow the table with drop_missing() or in pandas."
+                f"{release} search index does not hold {full!r}, so a query can only ask whether it "
+                ".exists(). Select it as a column and narrow the table with drop_missing() or in pandas."
             )
         return found
 
     def _leaf(self, leaf: Leaf, section: str) -> Criterion:
         if leaf.quantity.startswith(UNCHECKED):
             name = leaf.quantity.removeprefix(UNCHECKED)
-            return (
-                Equals("quantities", name) if leaf == Range(leaf.quantity) else replace(leaf, quantity=name)
-            )
+            bare = leaf == Range(leaf.quantity)
+            return Equals("quantities", name) if bare else replace(leaf, quantity=name)
+        if leaf == Range(leaf.quantity):
+            return self._existence(full_name(leaf.quantity, section), section)
         quantity = self.quantity(leaf.quantity, section)
         match leaf:
             case Equals(_, value):
@@ -146,6 +154,33 @@ class Resolver:
             case _:
                 assert_never(leaf)
 
+    def _existence(self, full: str, section: str) -> Criterion:
+        """Return "has a value", which NOMAD's language lacks.
+
+        Indexed quantities are asked for any value at all; the others, and sections, by the list
+        ``quantities`` of the archive paths that an entry has.
+        """
+        found = self.catalogue.find(full)
+        if found is None and full.partition(".")[0] not in _OPEN_SECTIONS:
+            raise unknown_quantity(full, self.catalogue)
+        is_value = found is not None and found.kind != "section" and not formulas.normalised_by_server(full)
+        if found is not None and is_value and (found.searchable or not self.searchable_only):
+            return existence(found)
+        if section:
+            raise NotExpressible(
+                f"NOMAD can tell whether an entry has {full}, not whether an item of {section} has it."
+            )
+        path = self.catalogue.archive_path(full.partition("#")[0])
+        if found is not None and found.kind == "section" and path.startswith("metadata."):
+            return canonical(Or(tuple(self._children_exist(full))))  # the archive's copy goes stale
+        return Equals("quantities", path)
+
+    def _children_exist(self, section: str) -> Iterator[Criterion]:
+        for child in self.catalogue.children(section):
+            found = self.catalogue.find(f"{section}.{child}")
+            if found is not None and found.searchable:
+                yield existence(found)
+
     def _any_of(self, several: tuple[Value, ...], quantity: Quantity) -> Criterion:
         """Return "one of these values", in stored units; a day is all its instants."""
         days = [value for value in several if quantity.kind == "date" and dates.is_day(value)]
@@ -158,20 +193,16 @@ class Resolver:
         return canonical(Or((HasAny(quantity.name, tuple(stored)), *whole_days)))
 
     def _range(self, leaf: Range, quantity: Quantity) -> Criterion:
-        bounds = {side: getattr(leaf, side) for side in ("gt", "gte", "lt", "lte")}
-        given = {side: bound for side, bound in bounds.items() if bound is not None}
-        if not given:
-            return existence(quantity)
-        if quantity.kind == "boolean":
-            raise QueryError(f"{quantity.name} is true or false and has no order; compare with == or !=.")
+        if quantity.kind == "boolean" or any(isinstance(bound, bool) for bound in bounds_of(leaf).values()):
+            raise QueryError(f"{quantity.name}: true and false have no order; compare with == or !=.")
         if formulas.formula_order(quantity.name) is not None:
             raise NotExpressible(f"Formulas have no order, and NOMAD fails on ranges of {quantity.name}.")
         stored: dict[str, Value] = {}
-        for side, bound in given.items():
+        for side, bound in bounds_of(leaf).items():
             if quantity.kind == "date" and dates.is_day(bound):
                 side, bound = _day_edge(side, bound)  # noqa: PLW2901  # the same bound, as an instant
             stored[side] = values.stored_spellings(bound, quantity, strict=False)[0]
-        return canonical(Range(quantity.name, **stored))
+        return canonical(as_meant(Range(quantity.name, **stored), quantity))
 
     def _within(self, section: str, parts: tuple[Criterion, ...]) -> Criterion:
         found = self.catalogue.find(section)
@@ -194,31 +225,27 @@ class Resolver:
                 nearest=candidates,
             )
         raise QuantityNotFound(
-            f"The schema of {name!r} is not known here. Write it, as in Q['{name}#my_package.schema.MySection'] "
-            "or Q['…#entry_id:<id>.<Section>#float'], or ask with .exists().",
+            f"The schema of {name!r} is not known here. Write it, as in "
+            f"Q['{name}#my_package.schema.MySection'] or Q['{name}#entry_id:<id>.<Section>#float'], "
+            "or ask with .exists().",
             name=name,
         )
 
 
 def existence(quantity: Quantity) -> Criterion:
-    """Return "has a value", which NOMAD's language lacks, as a range over all values."""
-    name = quantity.name
-    if name.startswith("data."):
-        return Equals("quantities", name.partition("#")[0])
-    if formulas.formula_order(name) in {"hill", "iupac"}:
-        return Equals("quantities", name)  # the server fails on ranges of formulas that it normalises
+    """Return "an indexed quantity has a value" as a range over all values."""
+    if formulas.normalised_by_server(quantity.name):
+        return Equals("quantities", quantity.name)
     match quantity.kind:
         case "boolean":
-            return HasAny(name, (False, True))
+            return HasAny(quantity.name, (False, True))
         case "date":
-            return Range(name, gte=_EARLIEST)
-        case "integer":
-            limit = INT64_LIMIT if quantity.index == "long" else INT32_LIMIT
-            return Range(name, gte=-limit - 1, lte=limit)
-        case "number":
-            return Range(name, gte=-FLOAT_LIMIT, lte=FLOAT_LIMIT)
+            return Range(quantity.name, gte=_EARLIEST)
+        case "integer" | "number":
+            least, greatest = limits(quantity) or (None, None)
+            return Range(quantity.name, gte=least, lte=greatest)
         case _:
-            return Range(name, gte=" ")
+            return Range(quantity.name, gte=" ")
 
 
 def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:
@@ -240,7 +267,7 @@ def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:
 
 def _stated_leaf(leaf: Leaf, catalogue: Catalogue) -> Leaf:
     quantity = catalogue.find(leaf.quantity) or custom_quantity(leaf.quantity)
-    if leaf == existence(quantity):
+    if "#" not in leaf.quantity and quantity.searchable and leaf == existence(quantity):
         return Range(leaf.quantity)
     match leaf:
         case Equals(name, value):
@@ -248,9 +275,7 @@ def _stated_leaf(leaf: Leaf, catalogue: Catalogue) -> Leaf:
         case HasAll(name, several) | HasAny(name, several) | HasNone(name, several):
             return type(leaf)(name, tuple(values.stated(value, quantity) for value in several))
         case Range(name):
-            bounds = {side: getattr(leaf, side) for side in ("gt", "gte", "lt", "lte")}
-            said = {s: None if b is None else values.stated(b, quantity) for s, b in bounds.items()}
-            return Range(name, **said)
+            return Range(name, **{s: values.stated(b, quantity) for s, b in bounds_of(leaf).items()})
         case _:
             assert_never(leaf)
 
@@ -260,7 +285,7 @@ def custom_quantity(name: str) -> Quantity:
     dtype = name.rpartition("#")[2] if name.count("#") > 1 else ""
     kind = _CUSTOM_KINDS.get(dtype, "other")
     index = {"integer": "long", "text": "keyword"}.get(kind)
-    return Quantity(name=name, kind=kind, type=dtype or "custom", index=index, searchable=True)  # type: ignore[arg-type]  # values of _CUSTOM_KINDS are kinds
+    return Quantity(name=name, kind=kind, type=dtype or "custom", index=index, searchable=True)
 
 
 def unknown_quantity(name: str, catalogue: Catalogue) -> QuantityNotFound:
@@ -285,6 +310,10 @@ def alternatives(criterion: Criterion) -> tuple[tuple[Criterion, ...], ...]:
     match canonical(criterion):
         case And(parts):
             choices = [alternatives(part) for part in parts]
+        case Not(And(parts)):
+            return alternatives(Or(tuple(Not(part) for part in parts)))
+        case Not(Or(parts)):
+            return alternatives(And(tuple(Not(part) for part in parts)))
         case Or(parts):
             return tuple(leaves for part in parts for leaves in alternatives(part))
         case part:

@@ -7,6 +7,7 @@ import difflib
 from nomadquery import units
 from nomadquery.errors import QueryError, UnitError
 from nomadquery.query import dates, formulas
+from nomadquery.query.bounds import limits
 from nomadquery.query.catalogue import Quantity
 from nomadquery.query.criteria import Value
 
@@ -33,7 +34,7 @@ def stored_spellings(value: Value, quantity: Quantity, *, strict: bool) -> tuple
             if isinstance(value, bool):
                 return (value,)
         case "date":
-            if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            if isinstance(value, str):
                 return (dates.instant(value),)
         case "text":
             if isinstance(value, str):
@@ -62,6 +63,25 @@ _HOLDS = {
 }
 
 
+def stored_number(number: float | int, quantity: Quantity) -> float | int:
+    """Return a number of the stored unit as the index keeps it: whole ones of integers as ``int``.
+
+    Raises
+    ------
+    QueryError
+        If it is not finite, or larger than the index can hold.
+    """
+    greatest = limits(quantity)
+    if greatest is not None and not greatest[0] <= number <= greatest[1]:
+        raise QueryError(
+            f"{quantity.name} holds {_HOLDS[quantity.kind]} from {greatest[0]} to {greatest[1]}, not {number}."
+            " For an open range leave the bound out."
+        )
+    if quantity.kind == "integer" and float(number).is_integer():
+        return int(number)
+    return float(number)
+
+
 def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
     number, unit = _split(value, quantity)
     if unit:
@@ -71,11 +91,10 @@ def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
             f"{quantity.name} has the unit {quantity.unit}, so {value!r} needs one: write "
             f"'{value} {quantity.unit}'{_customary(quantity)}, or give unit=…"
         )
-    if quantity.kind == "integer" and float(number).is_integer():
-        return int(number)
-    if quantity.kind == "integer" and strict:
+    stored = stored_number(number, quantity)
+    if quantity.kind == "integer" and strict and isinstance(stored, float):
         raise QueryError(f"{quantity.name} holds integers; {value!r} is never found. Compare with < or >.")
-    return float(number)
+    return stored
 
 
 def _split(value: Value, quantity: Quantity) -> tuple[float | int, str]:

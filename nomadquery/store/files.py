@@ -55,13 +55,13 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise CacheError(
-                f"The disk is full: {path} could not be written. Nothing half-written is read; make room "
-                "(`nomadquery cache list` shows what is kept) and run it again: it continues where it stopped."
+                f"The disk is full: {path} could not be written. Nothing half-written is read. Make room "
+                "(`nomadquery cache list` shows what is kept) and run it again: it goes on where it stopped."
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise CacheError(
-                f"{path.parent} cannot be written. Set NOMADQUERY_CACHE_DIR, or Nomad(cache_dir=…), to a folder "
-                "that can."
+                f"{path.parent} cannot be written. Set NOMADQUERY_CACHE_DIR, or Nomad(cache_dir=…), to "
+                "a folder that can."
             ) from error
         raise
 

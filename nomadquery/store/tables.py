@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -153,15 +154,25 @@ class TableStore:
         self._commit(grown)
         return grown
 
-    def complete(self, manifest: Manifest, schema: pa.Schema, facts: Mapping[str, Any]) -> Manifest:
+    def with_problems(self, manifest: Manifest, problems: Iterable[Mapping[str, str]]) -> Manifest:
+        """Return the manifest with more lines about what rows lack; written with the next change."""
+        return replace(manifest, problems=(*manifest.problems, *problems))
+
+    def complete(
+        self, manifest: Manifest, schema: pa.Schema, facts: Mapping[str, Any], *, in_order: bool = True
+    ) -> Manifest:
         """Return the manifest of the finished table: one file, row groups of a good size.
 
-        Columns that are JSON text still get the type that fits all their values.
+        Columns that are JSON text still get the type that fits all their values. ``in_order``:
+        rows stand in the order of their entry ids, also those that arrived late.
         """
         shapes = observe(self.batches(), unsettled_fields(schema)) if unsettled_fields(schema) else {}
         settled = settled_schema(schema, shapes)
         rows = (settled_batch(batch, settled, shapes) for batch in self.batches())
-        self._write(_TABLE, _regrouped(rows, settled), settled)
+        tables = _regrouped(rows, settled)
+        if in_order and not _ascending(manifest.parts):
+            tables = _sorted_by_id(tables, settled)
+        self._write(_TABLE, tables, settled)
         size = (self.folder / _TABLE).stat().st_size
         whole = Part(_TABLE, manifest.n_rows, size, manifest.last_id or "")
         done = replace(manifest, state="complete", parts=(whole,), facts={**manifest.facts, **facts})
@@ -174,6 +185,15 @@ class TableStore:
         """Return the Parquet files of the table."""
         manifest = self.manifest()
         return [] if manifest is None else [self.folder / part.file for part in manifest.parts]
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the table as it is on disk."""
+        import pyarrow.parquet as pq
+
+        files = self.files()
+        if not files:
+            raise self._corrupt("it has no file")
+        return pq.read_schema(files[-1])
 
     def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the rows as record batches; one row group is in memory at a time."""
@@ -216,8 +236,8 @@ class TableStore:
 
     def _corrupt(self, what: str) -> CacheCorrupt:
         return CacheCorrupt(
-            f"The cached table in {self.folder} is damaged: {what}. Fetch it again with refresh=True, or remove "
-            f"it: nomadquery cache remove {self.folder.name}."
+            f"The cached table in {self.folder} is damaged: {what}. Fetch it again with refresh=True, or "
+            f"remove it: nomadquery cache remove {self.folder.name}."
         )
 
 
@@ -249,3 +269,14 @@ def _low_cardinality(table: pa.Table) -> list[str]:
             if n_distinct <= _CARDINALITY_OF_DICTIONARY * table.num_rows:
                 names.append(column.name)
     return names
+
+
+def _ascending(parts: tuple[Part, ...]) -> bool:
+    return all(one.last_id < other.last_id for one, other in pairwise(parts))
+
+
+def _sorted_by_id(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield all rows in the order of their ids; only where some arrived late, so all are in memory."""
+    import pyarrow as pa
+
+    yield pa.concat_tables([schema.empty_table(), *tables]).sort_by("entry_id")

@@ -1,0 +1,167 @@
+"""`Nomad`: one deployment, as one user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nomadquery.errors import InvalidRequest, QueryError
+from nomadquery.http.auth import Identity
+from nomadquery.http.deployment import default_deployment, find_deployment
+from nomadquery.http.endpoints import Info, get_entry, parse_entry
+from nomadquery.http.message import Request
+from nomadquery.query.listing import quantities_frame
+from nomadquery.query.query import Query
+from nomadquery.search import Search, make_search
+from nomadquery.session import cache_folder, credentials_for, open_session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Nomad:
+    """A NOMAD deployment to ask. Nothing is sent until a result is wanted.
+
+    Parameters
+    ----------
+    where : str or Path, optional
+        ``"prod"`` (read when left out), ``"staging"``, ``"test"``, ``"demo"`` (data shipped with the
+        package, no network), ``"local"`` (your own, at first empty), the address of an Oasis, or
+        the folder of a local deployment.
+    token : str, optional
+        An access, app or personal access token.
+    username, password : str, optional
+        In place of a token.
+    cache_dir : str or Path, optional
+        Where tables are kept; else ``NOMADQUERY_CACHE_DIR``, else the user's cache folder.
+    offline : bool
+        Send nothing: only what is kept is given.
+    progress : bool, optional
+        Show progress bars; by default on a terminal and in a notebook.
+
+    Raises
+    ------
+    InvalidRequest
+        If ``where`` names no deployment.
+    """
+
+    def __init__(
+        self,
+        where: str | Path | None = None,
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        cache_dir: str | Path | None = None,
+        offline: bool = False,
+        progress: bool | None = None,
+    ) -> None:
+        deployment = default_deployment() if where is None else find_deployment(where)
+        credentials = credentials_for(
+            deployment, os.environ, token=token, username=username, password=password
+        )
+        self._session = open_session(
+            deployment,
+            credentials=credentials,
+            folder=cache_folder(cache_dir, os.environ),
+            offline=offline,
+            progress=progress,
+        )
+
+    @property
+    def deployment(self) -> str:
+        """The name of the deployment, or its address."""
+        return self._session.deployment.name
+
+    def entries(self, *criteria: Query | Mapping[str, Any], owner: str | None = None) -> Search:
+        """Return the search for entries that satisfy all ``criteria``; lazy.
+
+        Parameters
+        ----------
+        *criteria : Query or mapping
+            Queries, or NOMAD's JSON (a ``query`` object or a whole request body); nothing: all entries.
+        owner : str, optional
+            ``public``, ``visible``, ``all``, ``user``, ``shared``, ``staging``, ``admin``; by default
+            ``public`` without a token and ``visible`` with one.
+
+        Raises
+        ------
+        QuantityNotFound
+            If this deployment does not know a name, with the nearest right ones.
+        QueryError
+            If NOMAD would refuse or misread a criterion.
+        """
+        return make_search(self._session, criteria, owner)
+
+    def entry(self, entry_id: str) -> dict[str, Any]:
+        """Return the metadata of one entry, as ``GET entries/{entry_id}`` gives them; numbers in SI.
+
+        Raises
+        ------
+        NotFound
+            If there is no such entry, or it may not be seen.
+        """
+        import json
+
+        document = json.loads(bytes(parse_entry(self._session.send(get_entry(entry_id)))))
+        if not isinstance(document, dict):
+            raise InvalidRequest(f"{entry_id!r} is not the id of an entry.")
+        return document
+
+    def quantities(self, like: str | None = None) -> pd.DataFrame:
+        """Return what can be asked and selected: name, short, type, unit, searchable, returnable.
+
+        ``like`` keeps names, short names included, that contain it or resemble it. Nothing is sent.
+        """
+        return quantities_frame(self._session.catalogue(), like)
+
+    def info(self) -> Info:
+        """Return what the deployment says about itself: ``version``, ``deployment``, ``oasis``."""
+        return self._session.info()
+
+    def whoami(self) -> Identity:
+        """Return who the server takes us for, where the credentials came from, and how long they hold.
+
+        Raises
+        ------
+        NotAuthenticated
+            If the server does not accept them.
+        """
+        return self._session.identity()
+
+    def request(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: Any = None
+    ) -> Any:
+        """Return the JSON answer of any endpoint that has no name here yet.
+
+        ``path`` is below the API base. Only ``GET`` and searches (``POST …/query``) are repeated
+        after failures.
+        """
+        verb = method.upper()
+        if path.startswith(("http:", "https:")):
+            raise QueryError(f"{path!r} is a whole address; give the path below the API base, as in 'info'.")
+        repeatable = verb == "GET" or (verb == "POST" and path.rstrip("/").endswith("/query"))
+        request = Request(
+            verb,
+            path.strip("/"),
+            tuple((params or {}).items()),
+            json=json,
+            repeatable=repeatable,
+            kind="account",
+        )
+        return self._session.send(request).json()
+
+    def close(self) -> None:
+        """Give back connections; the client may be used again."""
+        self._session.transport.close()
+
+    def __enter__(self) -> Nomad:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Nomad({self.deployment!r})"

@@ -1,0 +1,263 @@
+"""Decide, before anything is sent, how a table will be fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nomadquery.columns.decode import arrow_schema
+from nomadquery.columns.plan import PlannedColumn, describe
+from nomadquery.columns.required import metadata_required
+from nomadquery.errors import NotExpressible, QueryError
+from nomadquery.query.body import body
+from nomadquery.query.catalogue import Catalogue
+from nomadquery.query.criteria import And, Criterion, canonical, canonical_json
+from nomadquery.query.resolve import Resolver, existence
+from nomadquery.store.tables import FORMAT, Manifest
+
+FIRST_PAGE: Final = 1_000
+LARGEST_PAGE: Final = 10_000
+PAGE_WITH_ARCHIVES: Final = 200
+LARGEST_SORTED: Final = 10_000
+PAGE_BYTES: Final = 20 << 20
+FIRST_BATCH: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Order of a limited table: a scalar quantity of the search index, and its direction."""
+
+    quantity: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a table asks of a deployment: resolved, and the same for every spelling.
+
+    Attributes
+    ----------
+    deployment : str
+        API base, or the folder of a local deployment.
+    release : str
+        The release that runs there.
+    owner : str
+        The resolved owner.
+    user : str or None
+        Who asks, unless the owner is ``public``.
+    criterion : Criterion
+        The resolved tree.
+    columns : tuple of PlannedColumn
+    sort : Sort or None
+    limit : int or None
+    page_size : int or None
+        Overrides the planned one; no part of the identity.
+    """
+
+    deployment: str
+    release: str
+    owner: str
+    user: str | None
+    criterion: Criterion
+    columns: tuple[PlannedColumn, ...]
+    sort: Sort | None = None
+    limit: int | None = None
+    page_size: int | None = None
+
+    @property
+    def search_columns(self) -> tuple[PlannedColumn, ...]:
+        """The columns that come from ``entries/query``."""
+        return tuple(column for column in self.columns if column.source == "search")
+
+    @property
+    def archive_columns(self) -> tuple[PlannedColumn, ...]:
+        """The columns that come from archives."""
+        return tuple(column for column in self.columns if column.source == "archive")
+
+
+def identity(question: Question) -> dict[str, Any]:
+    """Return the question as JSON; equal for equal questions, however they were typed."""
+    return {
+        "format": FORMAT,
+        "deployment": question.deployment,
+        "owner": question.owner,
+        "user": question.user,
+        "query": json.loads(canonical_json(question.criterion)),
+        "columns": [describe(column) for column in question.columns],
+        "sort": None if question.sort is None else [question.sort.quantity, question.sort.descending],
+        "limit": question.limit,
+    }
+
+
+def key_of(question: Question) -> str:
+    """Return the name under which the table is kept: a hash of its `identity`."""
+    text = json.dumps(identity(question), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def query_body(question: Question, catalogue: Catalogue) -> dict[str, Any]:
+    """Return the NOMAD query to send; a sorted one asks only for entries that can be sorted."""
+    criterion = question.criterion
+    if question.sort is not None:
+        quantity = catalogue.find(question.sort.quantity)
+        if quantity is not None:
+            criterion = canonical(And((criterion, existence(quantity))))
+    return body(criterion, release=question.release)
+
+
+def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str]]:
+    """Return the metadata ``required``; with archive columns the upload id comes along."""
+    required = metadata_required(question.search_columns, catalogue)
+    if question.archive_columns and "upload_id" not in required["include"]:
+        required["include"].append("upload_id")
+    return required
+
+
+def first_page_size(question: Question) -> int:
+    """Return the size of the first page; later ones follow bytes."""
+    planned = PAGE_WITH_ARCHIVES if question.archive_columns else FIRST_PAGE
+    if question.sort is not None:
+        planned = LARGEST_SORTED
+    size = planned if question.page_size is None else question.page_size
+    return size if question.limit is None else min(size, question.limit)
+
+
+def next_page_size(question: Question, n_rows: int, n_bytes: int) -> int:
+    """Return the size of the next page, after one of ``n_rows`` entries in ``n_bytes``."""
+    if question.page_size is not None:
+        return question.page_size
+    if question.archive_columns or n_rows == 0:
+        return first_page_size(question)
+    return max(1, min(LARGEST_PAGE, PAGE_BYTES * n_rows // max(1, n_bytes)))
+
+
+def check_sort(path: str, descending: bool, limit: int | None, catalogue: Catalogue) -> Sort:
+    """Return the order, or say why the server cannot give it."""
+    quantity = Resolver(catalogue).quantity(path)
+    if limit is None or limit > LARGEST_SORTED:
+        raise QueryError(
+            f".sort({path!r}) goes with .limit(n), n at most {LARGEST_SORTED}: the first n in that order. "
+            "For all rows sort the DataFrame: df.sort_values(...)."
+        )
+    if quantity.is_list or quantity.index == "text" or quantity.nested:
+        raise NotExpressible(f"NOMAD cannot sort by {quantity.name}: it needs one value for each entry.")
+    return Sort(quantity.name, descending)
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What fetching a table will do.
+
+    Attributes
+    ----------
+    endpoint : str
+    n_rows : int or None
+        Expected rows; ``None`` where nothing was asked.
+    n_requests : int or None
+        Expected requests.
+    size_bytes : int or None
+        Expected bytes on the wire before compression; a rough estimate from the columns.
+    cached : str
+        What is kept of it: ``"complete, fetched …"``, ``"n of m rows"``, ``"nothing"``.
+    steps : tuple of str
+        What will be asked, in order.
+    facts : dict
+        The question: owner, columns with unit and source, the NOMAD query.
+    """
+
+    endpoint: str
+    n_rows: int | None
+    n_requests: int | None
+    size_bytes: int | None
+    cached: str
+    steps: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        rows = "?" if self.n_rows is None else f"{self.n_rows:,}"
+        n_requests = "?" if self.n_requests is None else f"{self.n_requests:,}"
+        size = "?" if self.size_bytes is None else f"{self.size_bytes / 1e6:.1f} MB"
+        lines = [
+            f"{rows} rows from {self.facts['deployment']} ({self.facts['owner']})",
+            f"  requests   {n_requests}, about {size}",
+            f"  cached     {self.cached}",
+        ]
+        lines += [f"  step {i}     {step}" for i, step in enumerate(self.steps, 1)]
+        for name, unit, source in self.facts["columns"]:
+            lines.append(f"  column     {name}{f' in {unit}' if unit else ''}  [{source}]")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def plan_of(
+    question: Question, catalogue: Catalogue, manifest: Manifest | None, total: int, *, n_asked_first: int
+) -> TablePlan:
+    """Return what fetching will do, given what is kept and how many entries match."""
+    n_rows = total if question.limit is None else min(total, question.limit)
+    n_here = 0 if manifest is None else manifest.n_rows
+    is_complete = manifest is not None and manifest.state == "complete"
+    n_left = 0 if is_complete and question.owner == "public" else n_rows - (0 if is_complete else n_here)
+    steps = ["ask the searches inside the query for their entry ids"] * bool(n_asked_first)
+    endpoint = "entries/query"
+    steps.append(
+        f"POST entries/query with owner {question.owner}: {json.dumps(query_body(question, catalogue))}"
+    )
+    if question.archive_columns:
+        endpoint += " + entries/archive/query"
+        steps.append("POST entries/archive/query for the archive columns, ids in batches by upload")
+    return TablePlan(
+        endpoint=endpoint,
+        n_rows=n_rows,
+        n_requests=n_requests(question, max(0, n_left)),
+        size_bytes=expected_bytes(question, max(0, n_left)),
+        cached=_kept_words(manifest),
+        steps=tuple(steps),
+        facts={
+            "deployment": question.deployment,
+            "owner": question.owner,
+            "columns": [(column.name, column.unit, column.source) for column in question.columns],
+        },
+    )
+
+
+def n_requests(question: Question, n_rows: int) -> int:
+    """Return how many requests ``n_rows`` entries will take, as far as sizes can be foreseen."""
+    if n_rows <= 0:
+        return 0
+    first = first_page_size(question)
+    per_entry = max(1, expected_bytes(question, 1))
+    later = next_page_size(question, first, first * per_entry)
+    n_pages = 1 + math.ceil(max(0, n_rows - first) / later)
+    n_archives = math.ceil(n_rows / FIRST_BATCH) if question.archive_columns else 0
+    return n_pages + n_archives
+
+
+def _kept_words(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return "nothing"
+    if manifest.state == "complete":
+        return f"complete, {manifest.n_rows:,} rows, fetched {manifest.facts.get('fetched_at')}"
+    return f"{manifest.n_rows:,} of {manifest.total:,} rows" if manifest.total else "begun"
+
+
+def expected_bytes(question: Question, n_rows: int) -> int:
+    """Return a rough number of bytes for ``n_rows`` entries (JSON, before compression)."""
+    per_entry = 60 + sum(_bytes_of(column) for column in question.columns)
+    return n_rows * per_entry
+
+
+def _bytes_of(column: PlannedColumn) -> int:
+    """Return typical sizes of JSON values, measured on 417 archives of 60 codes (medians, rounded)."""
+    if column.source == "archive":
+        return 2_000 if column.n_dimensions else 500
+    return 1_500 if column.repeats else 60
+
+
+def schema_of(question: Question) -> Any:
+    """Return the Arrow schema of the table, unknown types still as JSON text."""
+    return arrow_schema(question.columns)

@@ -1,0 +1,186 @@
+"""Demo calculations with tblite on crystals: gaps of GFN1-xTB from supercells, with k-points told apart.
+
+tblite calculates at Γ only. Γ of a supercell holds the k-points of the primitive cell on a mesh; which orbital belongs to
+which of them follows from translation symmetry. So ``direct`` and ``indirect`` are said where k-points were compared.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+from demo_crystals import ANATASE, ELEMENTAL, EQUIATOMIC, PEROVSKITE, RUTILE, TWO_TO_ONE, WURTZITE, Crystal
+from demo_entry import Calculation, Gap, Step
+from demo_xtb import Levels, evaluate, method
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from tblite.exceptions import TBLiteRuntimeError
+
+STRAINS = (-0.02, 0.0, 0.02, 0.04)
+SMALLEST_OVERLAP = 5e-3  # below, the basis is close to linearly dependent and the levels mean little
+LARGEST_SPREAD = 0.01  # e: equivalent atoms must carry equal charges, else the levels have no k-point
+LARGEST_SHIFT = 0.05  # eV: between the gap of the supercell and the one with exact translation symmetry
+_DEGENERATE = 1e-3  # eV
+
+_DOUBLE = 2 * np.eye(3, dtype=int)
+_CUBIC_64 = 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])  # 2×2×2 conventional cells of an fcc lattice
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A crystal at its measured (or, for hypothetical ones, plausible) lattice constant, and the supercell used."""
+
+    label: str
+    crystal: Crystal
+    elements: tuple[str, ...]
+    a: float
+    supercell: NDArray[np.int_]
+    c_over_a: float | None = None
+
+
+def _family(crystal: Crystal, name: str, supercell: NDArray[np.int_], table: str) -> Iterator[Material]:
+    for item in table.split():
+        elements, _, numbers = item.partition("=")
+        a, _, ratio = numbers.partition("/")
+        symbols = tuple(elements.split("-"))
+        yield Material(
+            "".join(symbols) + f"-{name}", crystal, symbols, float(a), supercell, float(ratio) if ratio else None
+        )
+
+
+def materials() -> Iterator[Material]:
+    """Yield the crystals: lattice constants in Å at room temperature, after the usual tables, rounded."""
+    yield from _family(ELEMENTAL["diamond"], "diamond", _CUBIC_64, "C=3.567 Si=5.431 Ge=5.658 Sn=6.489")
+    yield from _family(
+        EQUIATOMIC["B3"],
+        "zincblende",
+        _CUBIC_64,
+        "Si-C=4.360 B-N=3.615 B-P=4.538 B-As=4.777 Al-P=5.451 Al-As=5.661 Ga-P=5.451 Ga-As=5.653 "
+        "Zn-S=5.410 Zn-Se=5.668 Zn-Te=6.104 Cd-S=5.832 Cd-Se=6.050 Cd-Te=6.482 Cu-Cl=5.406 Cu-Br=5.690 Ag-I=6.490 "
+        "Be-S=4.865 Be-Se=5.139 Be-O=3.800 Zn-O=4.580",
+    )
+    yield from _family(
+        EQUIATOMIC["B1"],
+        "rocksalt",
+        _CUBIC_64,
+        "Li-H=4.084 Li-F=4.026 Li-Cl=5.130 Li-Br=5.501 Li-I=6.000 Na-F=4.620 Na-Cl=5.640 Na-Br=5.974 Na-I=6.473 "
+        "K-Cl=6.293 K-I=7.066 Mg-O=4.212 Mg-S=5.200 Ca-O=4.811 Ag-Cl=5.549 Ag-Br=5.774 "
+        "Pb-S=5.936 Pb-Se=6.124 Pb-Te=6.462 Sn-Te=6.318",
+    )
+    yield from _family(EQUIATOMIC["B2"], "CsCl", _DOUBLE, "Cs-Cl=4.123 Cs-I=4.567 Tl-Cl=3.834 Tl-Br=3.970")
+    yield from _family(
+        RUTILE, "rutile", _DOUBLE, "Ti-O=4.594/0.644 Sn-O=4.737/0.673 Si-O=4.177/0.638 Pb-O=4.955/0.683"
+    )
+    yield from _family(ANATASE, "anatase", _DOUBLE, "Ti-O=3.785/2.514")
+    yield from _family(
+        WURTZITE, "wurtzite", _DOUBLE, "Be-O=2.698/1.622 Zn-S=3.823/1.637 Cd-S=4.136/1.624 Si-C=3.076/1.641"
+    )
+    yield from _family(TWO_TO_ONE["C1"], "fluorite", _DOUBLE, "F-Ca=5.463 O-Zr=5.090 O-Ce=5.411 Li-O=4.619")
+    yield from _family(
+        PEROVSKITE,
+        "perovskite",
+        _DOUBLE,
+        "Cs-Pb-I=6.290 Cs-Pb-Br=5.870 Cs-Pb-Cl=5.605 Cs-Sn-I=6.220 Cs-Sn-Br=5.800 Cs-Sn-Cl=5.560 Cs-Ge-I=5.980 "
+        "Rb-Pb-I=6.200 Rb-Pb-Br=5.800 Rb-Pb-Cl=5.550 Rb-Sn-I=6.150 Rb-Sn-Br=5.700 Rb-Sn-Cl=5.500 "
+        "K-Pb-I=6.150 K-Pb-Br=5.750 K-Pb-Cl=5.500 K-Sn-I=6.100 K-Sn-Br=5.650 K-Sn-Cl=5.450 "
+        "Pb-Ti-O=3.970 Sr-Ti-O=3.905 Ba-Ti-O=4.000 Ca-Ti-O=3.840 Na-Nb-O=3.950 Na-Ta-O=3.930",
+    )
+
+
+def translations_in(supercell: NDArray[np.int_]) -> NDArray[np.int_]:
+    """Return the translations of the primitive lattice that lie in a supercell, in cells: shape (n, 3)."""
+    reach = int(np.abs(supercell).sum())
+    grid = np.array(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij")).reshape(3, -1).T
+    inside = np.all((fractions := np.round(grid @ np.linalg.inv(supercell), 9)) >= 0, axis=1) & np.all(fractions < 1, axis=1)
+    return grid[inside]
+
+
+def expanded(primitive: Atoms, supercell: NDArray[np.int_]) -> Atoms:
+    """Return the supercell, atoms of one primitive cell after those of another."""
+    shifts = translations_in(supercell) @ primitive.cell.array
+    positions = (primitive.positions + shifts[:, None, :]).reshape(-1, 3)
+    atoms = Atoms(list(primitive.symbols) * len(shifts), positions=positions, cell=supercell @ primitive.cell, pbc=True)
+    atoms.wrap(eps=1e-9)
+    return atoms
+
+
+def levels_by_k(levels: Levels, supercell: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Return the levels (eV) of the primitive cell at the k-points that the supercell folds to Γ: (k-point, level).
+
+    The Hamiltonian is rebuilt from orbitals and overlap, H = S C ε Cᵀ S, and projected on the Bloch sums of
+    each k-point, which averages over the primitive cells.
+    """
+    shifts = translations_in(supercell)
+    n_cells = len(shifts)
+    transposed = levels.coefficients.T @ levels.overlap
+    hamiltonian = transposed.T @ (levels.energies[:, None] * transposed)
+    shape = (n_cells, len(levels.energies) // n_cells) * 2
+    bands = []
+    for k in (np.linalg.inv(supercell) @ translations_in(supercell.T).T).T:
+        phase = np.exp(2j * np.pi * shifts @ k) / np.sqrt(n_cells)
+        h, s = (np.einsum("a,aibj,b->ij", phase.conj(), m.reshape(shape), phase) for m in (hamiltonian, levels.overlap))
+        bands.append(eigh((h + h.conj().T) / 2, (s + s.conj().T) / 2, eigvals_only=True))
+    return np.array(bands)
+
+
+def typed_gap(gap: Gap, levels: Levels, supercell: NDArray[np.int_]) -> Gap:
+    """Return the gap of the supercell, with its type where comparing the k-points tells it."""
+    bands = levels_by_k(levels, supercell)
+    n_occupied = round(float(levels.occupations.sum()) / 2 / len(bands))
+    top, bottom = bands[:, n_occupied - 1], bands[:, n_occupied]
+    compared = float(bottom.min() - top.max())
+    if gap.value < _DEGENERATE or abs(compared - gap.value) > LARGEST_SHIFT:
+        return gap
+    same = (top > top.max() - _DEGENERATE) & (bottom < bottom.min() + _DEGENERATE)
+    return replace(gap, type="direct" if same.any() else "indirect")
+
+
+def objection(levels: Levels, n_cells: int) -> str | None:
+    """Return why the levels of a crystal should not be shown, or None."""
+    smallest = float(np.linalg.eigvalsh(levels.overlap)[0])
+    if smallest < SMALLEST_OVERLAP:
+        return f"basis nearly linearly dependent, smallest eigenvalue of the overlap {smallest:.1e}"
+    spread = float(np.ptp(levels.charges.reshape(n_cells, -1), axis=0).max())
+    return f"charges of equivalent atoms differ by {spread:.3f} e" if spread > LARGEST_SPREAD else None
+
+
+def crystal_gaps() -> Iterator[Calculation]:
+    """Yield the crystals at four lattice constants each; what cannot be trusted is left out and said on stderr."""
+    for material in materials():
+        for strain in STRAINS:
+            try:
+                yield _crystal(material, strain)
+            except (TBLiteRuntimeError, ValueError) as problem:
+                print(f"left out: {material.label} {strain:+.0%}: {problem}", file=sys.stderr, flush=True)
+
+
+def _crystal(material: Material, strain: float) -> Calculation:
+    a = round(material.a * (1 + strain), 4)
+    primitive = material.crystal.atoms(a, *material.elements, c_over_a=material.c_over_a)
+    atoms = expanded(primitive, material.supercell)
+    step, levels = evaluate(atoms, "gfn1")
+    n_cells = len(atoms) // len(primitive)
+    if reason := objection(levels, n_cells):
+        raise ValueError(reason)
+    assert step.gap is not None
+    typed = Step(step.atoms, step.energy, step.forces, step.stress, typed_gap(step.gap, levels, material.supercell))
+    formula = primitive.get_chemical_formula("metal", empirical=True)
+    return Calculation(
+        stem=f"crystal/{material.label}{strain:+.0%}",
+        upload=f"GFN1-xTB crystals, {material.label.partition('-')[2]}",
+        dataset="xTB crystals",
+        note=(
+            f"unrelaxed {formula}, a = {a} Å ({strain:+.0%} of the measured or a plausible one); k-mesh: Γ of a supercell of "
+            f"{n_cells} primitive cells, which holds {n_cells} k-points of the primitive cell; the gap is between "
+            "single-particle levels, its type from comparing these k-points"
+        ),
+        method=method("gfn1", (1, 1, 1)),
+        workflow="SinglePoint",
+        steps=(typed,),
+        structural_type="bulk",
+        representative=0,
+        prototype=material.crystal.prototype,
+    )
