@@ -11,14 +11,14 @@ import requests
 
 @pytest.fixture(scope="session")
 def real_url() -> str:
-    """Return the API address of the server, ``NOMADQUERY_REAL_URL`` without a trailing slash."""
+    """Return the API address of the server that ``NOMADQUERY_REAL_URL`` names, without a trailing slash."""
     url = os.environ.get("NOMADQUERY_REAL_URL", "").rstrip("/")
     if not url:
         pytest.fail(
             "These tests ask a real NOMAD server. Start one, seeded with the sample entries, and set "
             "NOMADQUERY_REAL_URL to its API address, such as http://127.0.0.1:8765/api/v1."
         )
-    return url
+    return url if url.endswith("/api/v1") else f"{url}/api/v1"
 
 
 @pytest.fixture(scope="session")

@@ -396,7 +396,7 @@ def test_addresses_answer_alike(address: str, ask_real: Ask, ask_local: Ask) -> 
         for answer in (real[1], local[1]):
             answer["query"] = None
             urls = [name for name in answer["pagination"] if name.endswith("_url")]
-            answer["pagination"] |= {name: None for name in urls}
+            answer["pagination"] |= dict.fromkeys(urls)
         assert local == real
     else:
         assert local == real
