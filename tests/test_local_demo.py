@@ -48,3 +48,12 @@ def test_the_demo_needs_no_folder_that_can_be_written_to(caplog: pytest.LogCaptu
     store = open_demo(Path("/proc/none/such"))
     assert store.count > 500
     assert "unpacked in memory" in caplog.text
+
+
+def test_a_damaged_demo_is_not_read_as_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The data are unpacked in memory, and the warning names the file."""
+    open_demo(tmp_path).close()
+    [folder] = tmp_path.iterdir()
+    (folder / FILE_NAME).write_bytes(b"half a file " * 1000)
+    assert open_demo(tmp_path).count > 500
+    assert FILE_NAME in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from nomadquery.query.body_reader import parse
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.predicate import matches
 from tests.local_entries import a_store, an_archive, ask, query
+from tests.oracle import select
 
 CATALOGUE = catalogue_for("2.0.0")
 PROGRAM = "results.method.simulation.program_name"
@@ -238,23 +240,32 @@ QUERIES: list[Any] = [
     {"datasets.dataset_name": "foo"},
     {"published": True},
     {"upload_create_time": {"lt": "2025-01-20"}},
+    {"upload_create_time": {"gt": "2025-01-14T10:00:00+01:00", "lte": "2025-01-31T21:00:00Z"}},
+    {"results.properties.electronic.band_gap.value": {"gt": 1e-19, "lt": 1e-18}},
+    {"results.material.topology": {"label": "original", "n_atoms": {"gte": 4}}},
     {"or": [{PROGRAM: "ASE"}, {"and": [{"results.material.n_elements": 1}, {"not": {PROGRAM: "ASE"}}]}]},
 ]
 
 
 @pytest.fixture(scope="module")
-def demo_documents() -> list[dict[str, Any]]:
-    """Return every seventh search document of the demo."""
-    with open_demo() as store:
-        return list(store.documents())[::7]
+def demo() -> Iterator[LocalStore]:
+    """Hold every seventh entry of the demo, without archives."""
+    with open_demo() as whole, LocalStore() as store:
+        store.add_entries((document, None) for document in list(whole.documents())[::7])
+        yield store
 
 
 @pytest.mark.parametrize("asked", QUERIES, ids=str)
-def test_the_quick_way_finds_what_the_predicate_finds(
-    asked: Any, demo_documents: list[dict[str, Any]]
-) -> None:
-    """On the demo entries: the meaning of every node is that of `predicate`."""
+def test_a_search_finds_what_an_independent_evaluator_selects(asked: Any, demo: LocalStore) -> None:
+    """By entry id, and each entry once."""
+    answer = query(demo, query=asked, pagination={"page_size": 10_000}, required={"include": []})
+    assert ids(answer) == select(parse(asked, release="2.0.0"), demo.documents())
+
+
+@pytest.mark.parametrize("asked", QUERIES, ids=str)
+def test_the_quick_way_is_that_of_the_predicate(asked: Any, demo: LocalStore) -> None:
+    """The meaning of every node is that of `predicate`."""
     criterion = parse(asked, release="2.0.0")
     test = make_test(criterion, CATALOGUE)
-    expected = [matches(criterion, document, CATALOGUE) for document in demo_documents]
-    assert [test(document) for document in demo_documents] == expected
+    expected = [matches(criterion, document, CATALOGUE) for document in demo.documents()]
+    assert [test(document) for document in demo.documents()] == expected

@@ -52,7 +52,7 @@ def store_of(case: dict[str, Any]) -> LocalStore:
     n_before = pagination.get("page_offset") or (pagination.get("page") or 1) * 2 - 2
     n_before = n_others if "page_after_value" in pagination else min(n_before, n_others)
     ids = [f"!{number}" for number in range(n_before)] + [f"y{n}" for n in range(n_others - n_before)]
-    values = SORT_VALUES.get(pagination.get("order_by"), {})
+    values = SORT_VALUES.get(pagination.get("order_by", ""), {})
     store = LocalStore()
     for source in [*hits, *({"entry_id": entry_id} for entry_id in ids)]:
         document = {**source, "upload_id": "u", "published": True, "with_embargo": False}

@@ -207,7 +207,7 @@ def test_names_without_star_must_be_quantities_of_the_index(name: str) -> None:
     )
 
 
-SEARCH_QUANTITIES = [
+SEARCH_QUANTITIES: list[dict[str, Any]] = [
     {"id": "data.name#S", "path_archive": "data.name", "str_value": "film"},
     {"id": "data.steps.time#S", "path_archive": "data.steps.0.time", "float_value": 1.5},
     {"id": "data.steps.time#S", "path_archive": "data.steps.2.time", "float_value": 0.0},

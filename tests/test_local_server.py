@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,6 +17,7 @@ import pytest
 
 from nomadquery.errors import InvalidRequest, NotSupported
 from nomadquery.http.message import Request, Wire
+from nomadquery.local.database import FILE_NAME
 from nomadquery.local.server import serve
 from nomadquery.local.store import LocalStore
 from nomadquery.local.wire import LocalWire
@@ -40,14 +43,14 @@ def served() -> Iterator[tuple[LocalStore, str]]:
 
 
 def over_http(
-    url: str, method: str = "GET", body: bytes | None = None, **headers: str
+    url: str, method: str = "GET", body: bytes | None = None, accepted: str = ""
 ) -> tuple[int, Any, bytes]:
     """Return status, headers and content of one exchange."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
     try:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, path, body=body, headers=headers)
+        connection.request(method, path, body=body, headers={"Accept-Encoding": accepted})
         reply = connection.getresponse()
         return reply.status, reply.headers, reply.read()
     finally:
@@ -95,7 +98,7 @@ def test_the_port_answers_as_the_wire_does(served: tuple[LocalStore, str], reque
 def test_a_page_is_compressed_for_who_takes_it(served: tuple[LocalStore, str]) -> None:
     """Only if the request says gzip; the content is the same."""
     url = f"{served[1]}/entries?page_size=20"
-    _, headers, packed = over_http(url, **{"Accept-Encoding": "gzip, deflate"})
+    _, headers, packed = over_http(url, accepted="gzip, deflate")
     _, plain_headers, plain = over_http(url)
     assert headers["Content-Encoding"] == "gzip"
     assert plain_headers["Content-Encoding"] is None
@@ -151,3 +154,15 @@ def test_without_werkzeug_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "werkzeug", None)
     with pytest.raises(NotSupported, match=r'pip install "nomadquery\[local\]"'), serve(a_store()):
         pass
+
+
+def test_a_damaged_store_is_told_over_the_port(tmp_path: Path) -> None:
+    """500, with what the user can do."""
+    with LocalStore(tmp_path) as store, serve(store) as api_base:
+        store.add_archives([an_archive("a")])
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+            connection.execute("UPDATE archives SET content = x'00'")
+            connection.commit()
+        status, _, content = over_http(f"{api_base}/entries/a/archive")
+    assert status == 500
+    assert "archive of a" in json.loads(content)["detail"]

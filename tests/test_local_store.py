@@ -181,3 +181,14 @@ def test_a_store_that_is_not_finished_is_not_seen(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     with LocalStore(tmp_path, read_only=True) as store:
         assert store.count == 1
+
+
+def test_what_a_killed_process_left_is_removed_later(tmp_path: Path) -> None:
+    """A folder of unfinished work that is older than an hour goes; a younger one may be in use."""
+    old, young = tmp_path / ".building-old", tmp_path / ".building-young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / FILE_NAME).write_bytes(b"half")
+    os.utime(old, (0, 0))
+    build_store(tmp_path, lambda store: store.add_archives([an_archive("a")]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".building-young", FILE_NAME]

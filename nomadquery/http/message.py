@@ -191,7 +191,7 @@ def error_for(
         case 403:
             advice = f"The request was made with {credentials}." if credentials else "Nobody is logged in."
             return NotPermitted(f"{start} {advice}", status=403, detail=detail)
-        case 404 | 405 if reply.status == 405 or detail == "Not Found":
+        case 404 | 405 if reply.status == 405 or str(detail).startswith("Not Found"):
             advice = "This release of NOMAD has no such endpoint; `GET info` tells its version."
             return NotSupported(f"{start} {advice}", status=reply.status, detail=detail)
         case 404:

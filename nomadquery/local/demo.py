@@ -13,6 +13,7 @@ import lzma
 from importlib.resources import files
 from pathlib import Path
 
+from nomadquery.errors import CacheError
 from nomadquery.local.database import FILE_NAME
 from nomadquery.local.store import LocalStore, build_store
 
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 def open_demo(cache_folder: Path | None = None) -> LocalStore:
     """Return the store of the demo, which cannot be written to.
 
-    It is kept below ``cache_folder`` and made there if it is missing; where that folder
-    cannot be written to, and without one, it is made in memory each time.
+    It is kept below ``cache_folder`` and made there if it is missing; where that cannot be, and
+    without a folder, it is made in memory each time.
     """
     packed = files("nomadquery.local").joinpath("demo.jsonl.xz").read_bytes()
     if cache_folder is not None:
@@ -33,10 +34,8 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
                 build_store(folder, lambda store: _fill(store, packed))
                 logger.info("unpacked the demo data into %s", folder)
             return LocalStore(folder, read_only=True)
-        except OSError as error:
-            logger.warning(
-                "The demo data are unpacked in memory: %s cannot be written to (%s).", folder, error
-            )
+        except (OSError, CacheError) as error:
+            logger.warning("The demo data are unpacked in memory: %s cannot be used (%s).", folder, error)
     store = LocalStore()
     _fill(store, packed)
     store.is_read_only = True

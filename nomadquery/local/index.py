@@ -167,10 +167,10 @@ def _cut(section: Mapping[str, Any], tree: Mapping[str, Any], path: str) -> Docu
             kept[name] = value
         else:
             inner = f"{path}.{name}" if path else name
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 kept[name] = _cut(value, below, inner)
             elif isinstance(value, list):
-                kept[name] = [_cut(item, below, inner) for item in value if isinstance(item, Mapping)]
+                kept[name] = [_cut(item, below, inner) for item in value if isinstance(item, dict)]
     for name, default in _RESULTS_DEFAULTS.get(path, {}).items():
         kept.setdefault(name, default)
     compute = _COMPUTED.get(path)
@@ -200,7 +200,7 @@ def _is_there(value: Any, steps: list[str]) -> bool:
         return any(_is_there(item, steps) for item in value)
     if not steps:
         return value is not None
-    return isinstance(value, Mapping) and steps[0] in value and _is_there(value[steps[0]], steps[1:])
+    return isinstance(value, dict) and steps[0] in value and _is_there(value[steps[0]], steps[1:])
 
 
 def _structure(structure: Mapping[str, Any]) -> Document:
@@ -299,7 +299,7 @@ def _paths(section: Mapping[str, Any], prefix: str) -> Iterator[str]:
         if name in _NOT_CONTENT or path in _WRITTEN_BY_INDEXING or value is None:
             continue
         items = value if isinstance(value, list) else [value]
-        sections = [item for item in items if isinstance(item, Mapping) and not item.keys() <= {"re", "im"}]
+        sections = [item for item in items if isinstance(item, dict) and not item.keys() <= {"re", "im"}]
         for _ in sections or [value]:
             yield path
         for item in sections:

@@ -1,17 +1,32 @@
 """Which documents satisfy a query: what `predicate` says, sooner.
 
 `predicate.matches` is the meaning of every node. Comparisons of exact text (ids, names,
-elements, ``quantities``) are most of what is asked, of thousands of documents at once and
-with hundreds of values; they are answered here by set operations.
+elements, ``quantities``) and ranges of numbers and dates are most of what is asked, of
+thousands of documents at once and with hundreds of values; what does not depend on the
+document is done once here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from operator import ge, gt, le, lt
 from typing import Any
 
 from nomadquery.query.catalogue import Catalogue
-from nomadquery.query.criteria import And, Criterion, Equals, HasAll, HasAny, HasNone, Not, Or, Value
+from nomadquery.query.criteria import (
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Not,
+    Or,
+    Range,
+    Value,
+)
+from nomadquery.query.dates import moment_of
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.predicate import matches
 
@@ -29,13 +44,17 @@ def test_of(criterion: Criterion, catalogue: Catalogue) -> Test:
         case Not(inner):
             return _opposite(test_of(inner, catalogue))
         case Equals(quantity, value) if _is_exact_text(quantity, catalogue):
-            return _some_of(quantity, (value,))
+            return _one_of(quantity, value)
         case HasAny(quantity, values) if _is_exact_text(quantity, catalogue):
             return _some_of(quantity, values)
         case HasNone(quantity, values) if _is_exact_text(quantity, catalogue):
             return _opposite(_some_of(quantity, values))
         case HasAll(quantity, values) if _is_exact_text(quantity, catalogue):
             return _every_of(quantity, values)
+        case Range(quantity) if _kind_of(quantity, catalogue) in ("number", "integer"):
+            return _between(criterion, _as_number)
+        case Range(quantity) if _kind_of(quantity, catalogue) == "date":
+            return _between(criterion, _as_moment)
         case _:
             return lambda document: matches(criterion, document, catalogue)
 
@@ -68,6 +87,42 @@ def _is_exact_text(name: str, catalogue: Catalogue) -> bool:
         and not quantity.is_view
         and formula_order(name) is None
     )
+
+
+def _kind_of(name: str, catalogue: Catalogue) -> str | None:
+    quantity = catalogue.find(name)
+    return quantity.kind if quantity is not None and quantity.name == name else None
+
+
+def _as_number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _as_moment(value: Any) -> datetime | None:
+    return moment_of(value) if isinstance(value, str) else None
+
+
+def _between(leaf: Range, read: Callable[[Any], Any]) -> Test:
+    steps = leaf.quantity.split(".")
+    bounds = [
+        (compare, read(bound))
+        for compare, bound in ((gt, leaf.gt), (ge, leaf.gte), (lt, leaf.lt), (le, leaf.lte))
+        if bound is not None
+    ]
+
+    def test(document: Document) -> bool:
+        for value in values_at(document, steps):
+            have = read(value)
+            if have is not None and all(compare(have, bound) for compare, bound in bounds):
+                return True
+        return False
+
+    return test
+
+
+def _one_of(name: str, value: Value) -> Test:
+    steps = name.split(".")
+    return lambda document: value in values_at(document, steps)
 
 
 def _some_of(name: str, values: tuple[Value, ...]) -> Test:

@@ -11,13 +11,13 @@ import ipaddress
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from nomadquery.errors import InvalidRequest, NotSupported
+from nomadquery.errors import CacheError, InvalidRequest, NotSupported
 from nomadquery.http.message import Headers, Reply, Request
 from nomadquery.local.refusals import malformed, problem
 from nomadquery.local.routes import LocalDeployment
@@ -55,33 +55,27 @@ def serve(store: LocalStore | Path, *, host: str = "127.0.0.1", port: int = 0) -
     """
     _check_loopback(host)
     serving = _werkzeug_serving()
-    owned = LocalStore(store) if isinstance(store, Path) else None
-    application = _Application(owned or store)  # type: ignore[arg-type]  # a Path only if owned
-    try:
+    with LocalStore(store) if isinstance(store, Path) else nullcontext(store) as opened:
         server = serving.make_server(
-            host, port, application, threaded=True, request_handler=_quiet_handler(serving)
+            host, port, _Application(opened), threaded=True, request_handler=_quiet_handler(serving)
         )
         shown = f"[{host}]" if ":" in host else host
         api_base = f"http://{shown}:{server.server_port}{_API}"
         thread = threading.Thread(target=server.serve_forever, name="nomadquery-serve", daemon=True)
         thread.start()
-        logger.info("serving %s on %s", application.store, api_base)
+        logger.info("serving %s on %s", opened, api_base)
         try:
             yield api_base
         finally:
             server.shutdown()
             thread.join()
             server.server_close()
-    finally:
-        if owned is not None:
-            owned.close()
 
 
 class _Application:
     """The WSGI application over one store."""
 
     def __init__(self, store: LocalStore) -> None:
-        self.store = store
         self._deployment = LocalDeployment(store)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -116,7 +110,11 @@ class _Application:
             params=tuple(http.args.items(multi=True)),
             json=body,
         )
-        return self._deployment.answer(request, api_base=api_base)
+        try:
+            return self._deployment.answer(request, api_base=api_base)
+        except CacheError as error:
+            logger.exception("%s could not be answered", request)
+            return _json_reply(500, {"detail": str(error)}, http.url)
 
 
 def _parsed_body(content: bytes) -> tuple[Any, Any]:

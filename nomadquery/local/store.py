@@ -9,9 +9,11 @@ time, and others wait for it.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,8 @@ from nomadquery.query.catalogue import catalogue_for
 
 _COMPRESSION: Final = 1  # three times faster than the usual 6, a tenth larger
 _LINES_AT_ONCE: Final = 200
+_UNFINISHED: Final = ".building-"
+_ABANDONED_AFTER_S: Final = 3600.0
 _NOBODY: Final[Known] = MappingProxyType({})
 
 
@@ -139,11 +143,15 @@ class LocalStore:
         )
 
     def _write(self, entries: Iterable[tuple[Mapping[str, Any], bytes | None]]) -> int:
-        count = 0
+        count, uploads = 0, {}
         with self._writing() as connection:
             for document, content in entries:
+                uploads[document["upload_id"]] = _upload_row(document)
                 _write_entry(connection, without_mail_addresses(document), content)
                 count += 1
+            connection.executemany(
+                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", uploads.values()
+            )
             connection.execute("UPDATE state SET generation = generation + 1")
         return count
 
@@ -216,7 +224,8 @@ class LocalStore:
         if not self.is_read_only:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self.is_read_only = not os.access(self.folder, os.W_OK)
+                places = [self.folder, path] if path.exists() else [self.folder]
+                self.is_read_only = not all(os.access(place, os.W_OK) for place in places)
             except OSError:
                 self.is_read_only = True
         return opened_to_read(path) if self.is_read_only else opened(path)
@@ -234,7 +243,10 @@ def build_store(folder: Path, fill: Callable[[LocalStore], object]) -> None:
         If the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as temporary:
+    for left in folder.glob(f"{_UNFINISHED}*"):  # of a process that was killed
+        if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as temporary:
         unfinished = Path(temporary)
         with LocalStore(unfinished) as store:
             fill(store)
@@ -273,19 +285,29 @@ def _compressed(content: bytes) -> bytes:
     return zlib.compress(content, _COMPRESSION)
 
 
+def _upload_row(document: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        document["upload_id"],
+        document.get("upload_name"),
+        (document.get("main_author") or {}).get("user_id"),
+        document.get("upload_create_time"),
+        bool(document.get("published")),
+        bool(document.get("with_embargo")),
+    )
+
+
 def _write_entry(connection: sqlite3.Connection, document: Document, content: bytes | None) -> None:
-    entry_id, upload_id = document["entry_id"], document["upload_id"]
-    main_author = (document.get("main_author") or {}).get("user_id")
-    published, with_embargo = bool(document.get("published")), bool(document.get("with_embargo"))
-    upload = (upload_id, document.get("upload_name"), main_author, document.get("upload_create_time"))
-    connection.execute(
-        "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", (*upload, published, with_embargo)
+    entry_id = document["entry_id"]
+    row = (
+        entry_id,
+        document["upload_id"],
+        document.get("mainfile"),
+        (document.get("main_author") or {}).get("user_id"),
+        bool(document.get("published")),
+        bool(document.get("with_embargo")),
+        msgspec.json.encode(document),
     )
-    entry = (entry_id, upload_id, document.get("mainfile"), main_author, published, with_embargo)
-    connection.execute(
-        "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*entry, msgspec.json.encode(document)),
-    )
+    connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     if content is None:
         connection.execute("DELETE FROM archives WHERE entry_id = ?", (entry_id,))
     else:
