@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nomadquery.columns.frame import Dtypes, UnitStyle, to_pandas
-from nomadquery.columns.plan import PlannedColumn, plan_column
+from nomadquery.asking import (
+    DEFAULT_COLUMNS,
+    Wanted,
+    checked_owner,
+    chosen_columns,
+    completed,
+    joined,
+    read_one,
+)
+from nomadquery.columns.frame import Dtypes, UnitStyle, check_styles, to_pandas
 from nomadquery.durations import age
 from nomadquery.errors import QueryError
 from nomadquery.fetch.exports import write_csv, write_jsonl, write_parquet
-from nomadquery.fetch.harvest import Wishes, harvest, preview
+from nomadquery.fetch.harvest import Wishes, preview
 from nomadquery.fetch.narrowing import narrowing_rows
 from nomadquery.fetch.pages import Source
-from nomadquery.fetch.plan import Question, TablePlan, check_sort, key_of, plan_of
-from nomadquery.query.catalogue import catalogue_for
-from nomadquery.query.column import Column
-from nomadquery.query.criteria import And, Criterion, canonical, quantities_of
+from nomadquery.fetch.plan import Question, TablePlan, facts_of
+from nomadquery.frames import register_accessor
+from nomadquery.inquiry import Inquiry
+from nomadquery.query.criteria import And
 from nomadquery.query.explain import in_words
-from nomadquery.query.phrases import read_column
 from nomadquery.query.quantity import QuantityPath, column_of
 from nomadquery.query.query import Query
-from nomadquery.query.resolve import UNCHECKED, Resolver, full_name
 from nomadquery.session import Session
 from nomadquery.store.tables import Manifest, TableStore
 
@@ -33,21 +39,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-_OWNERS = ("public", "visible", "all", "user", "shared", "staging", "admin")
-_DEFAULT_COLUMNS = (
-    "formula",
-    "space_group",
-    "program",
-    "functional",
-    "entry_type",
-    "upload_id",
-    "mainfile",
-    "uploaded",
-    "doi",
-)
+_LARGEST_PREVIEW = 10_000
+_Read = TypeVar("_Read")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Search:
     """Entries that satisfy a query, and the columns wanted of them. Immutable and lazy.
 
@@ -55,23 +51,24 @@ class Search:
     entry_type, upload_id, mainfile, uploaded, doi. Rows are in the order of their entry ids.
     """
 
-    _session: Session
-    _query: Query
-    _owner: str
-    _columns: tuple[Column, ...]
-    _sort: tuple[str, bool] | None = None
-    _limit: int | None = None
-    _page_size: int | None = None
+    _inquiry: Inquiry
 
     # -- saying what is wanted ------------------------------------------------------------
 
     def where(self, *criteria: Query | Mapping[str, Any]) -> Search:
-        """Return the search narrowed to entries that also satisfy ``criteria``."""
-        return make_search(self._session, (self._query, *criteria), self._owner, like=self)
+        """Return the search narrowed to entries that also satisfy ``criteria``; its owner stays."""
+        inquiry = self._inquiry
+        query, owner = joined(inquiry.session, (inquiry.query, *criteria))
+        if owner not in {None, inquiry.wanted.owner}:
+            raise QueryError(
+                f"The request body asks for owner={owner!r}, and this search for {inquiry.wanted.owner!r}. "
+                f"Leave 'owner' out of the body, or write .owner({owner!r})."
+            )
+        return Search(replace(inquiry, query=query))
 
     def owner(self, owner: str) -> Search:
         """Return the search among other entries: ``public``, ``visible``, ``user`` …"""
-        return replace(self, _owner=_checked_owner(owner, self._session))
+        return self._with(owner=checked_owner(owner, self._inquiry.session))
 
     def select(self, *columns: str | QuantityPath, **named: str | QuantityPath) -> Search:
         """Return the search with these columns after ``entry_id``.
@@ -84,56 +81,46 @@ class Search:
         QuantityNotFound, UnitError, QueryError
             If a path, a rule or a unit does not fit.
         """
-        chosen = [_column(path, None) for path in columns]
-        chosen += [_column(path, name) for name, path in named.items()]
-        chosen = [column for column in chosen if column.name != "entry_id"]
-        names = [column.name for column in chosen]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise QueryError(
-                f"Two columns are called {twice[0]!r}; name one: select(..., other_name={twice[0]!r})."
-            )
-        catalogue = self._session.catalogue()
-        for column in chosen:
-            plan_column(column, catalogue)
-        return replace(self, _columns=tuple(chosen))
+        return self._with(columns=chosen_columns(columns, named, self._inquiry.session.catalogue()))
 
     def sort(self, path: str | QuantityPath, *, descending: bool = False) -> Search:
         """Return the search in another order; goes with ``limit(n)``, n at most 10,000."""
         name = path if isinstance(path, str) else column_of(path, "sort").quantity
-        return replace(self, _sort=(name, descending))
+        return self._with(sort=(name, descending))
 
     def limit(self, n_entries: int) -> Search:
         """Return the search for the first ``n_entries``; without ``sort`` the first by entry id."""
         if isinstance(n_entries, bool) or not isinstance(n_entries, int) or n_entries < 1:
             raise QueryError(f"limit takes a number of entries, at least 1, not {n_entries!r}.")
-        return replace(self, _limit=n_entries)
+        return self._with(limit=n_entries)
 
     def page_size(self, n_entries: int) -> Search:
         """Return the search fetched in pages of ``n_entries`` (1 to 10,000) in place of the planned size."""
         if isinstance(n_entries, bool) or not isinstance(n_entries, int) or not 1 <= n_entries <= 10_000:
             raise QueryError(f"page_size is 1 to 10,000 entries, not {n_entries!r}.")
-        return replace(self, _page_size=n_entries)
+        return self._with(page_size=n_entries)
 
     # -- asking about it ------------------------------------------------------------------
 
     def count(self) -> int:
         """Return how many entries match; one request."""
-        return self._source(self._question()).count()
+        return self._source().count()
 
     def preview(self, n_rows: int = 5) -> pd.DataFrame:
-        """Return the first rows; one request, nothing is kept."""
+        """Return the first rows; one request (one more for archives), nothing is kept."""
         import pyarrow as pa
 
-        question = self._question()
-        batch, total = preview(self._source(question), n_rows)
+        if isinstance(n_rows, bool) or not isinstance(n_rows, int) or not 1 <= n_rows <= _LARGEST_PREVIEW:
+            raise QueryError(f"preview takes 1 to {_LARGEST_PREVIEW:,} rows, not {n_rows!r}.")
+        source = self._source()
+        question = source.question
+        batch, total = preview(source, min(n_rows, question.limit or n_rows))
         facts = {"preview": True, "n_rows": batch.num_rows, "n_total": total, "owner": question.owner}
         return to_pandas(pa.Table.from_batches([batch]), facts)
 
     def entry_ids(self) -> tuple[str, ...]:
         """Return the ids of all entries that match, in order."""
-        limited = self.select()
-        return tuple(limited.to_arrow()["entry_id"].to_pylist())
+        return self._inquiry.entry_ids(self._wishes())
 
     def narrowing(self) -> pd.DataFrame:
         """Return each criterion's hits: alone, and together with those before it.
@@ -143,26 +130,23 @@ class Search:
         """
         import pandas as pd
 
-        query = self._ready_query()
-        parts = query.criterion.criteria if isinstance(query.criterion, And) else (query.criterion,)
-        resolver = Resolver(self._session.catalogue(), self._schemas(query))
-        source = self._source(self._question())
-        rows = narrowing_rows(source, [(in_words(part), canonical(resolver.resolve(part))) for part in parts])
+        source = self._source()
+        criterion = self._inquiry.ready(self._wishes()).criterion
+        parts = criterion.criteria if isinstance(criterion, And) else (criterion,)
+        session = self._inquiry.session
+        resolved = [
+            (in_words(part), completed(session, Query(part), source.question).criterion) for part in parts
+        ]
+        rows = narrowing_rows(source, resolved)
         return pd.DataFrame(rows, columns=["criterion", "alone", "cumulative", "near"])
 
     def explain(self) -> str:
         """Return the question in plain words, one line for each criterion."""
-        return self._query.explain()
+        return self._inquiry.query.explain()
 
     def plan(self) -> TablePlan:
         """Return what fetching the table will do, and what is kept of it; asks at most one count."""
-        question = self._question()
-        store = self._store(question)
-        manifest = store.manifest()
-        asked = [name for name, _ in self._query.asked_first]
-        known = manifest is not None and (manifest.state == "complete" or self._session.offline)
-        total = manifest.n_rows if manifest is not None and known else self._source(question).count()
-        return plan_of(question, self._session.catalogue(), manifest, total, n_asked_first=len(asked))
+        return self._inquiry.plan(self._wishes())
 
     # -- having it ------------------------------------------------------------------------
 
@@ -198,19 +182,28 @@ class Search:
         IncompleteResult
             If a promised row could not be had; the same call continues.
         """
-        table, facts = self._fetched(self._wishes(refresh, max_age, offline, progress))
+        check_styles(units, dtypes)
+        register_accessor()
+        table, facts = self._inquiry.arrow_table(self._wishes(refresh, max_age, offline, progress))
         frame = to_pandas(table, facts, units=units, dtypes=dtypes)
         _warn_if_empty(frame, self)
         return frame
 
-    def to_arrow(self, *, refresh: bool = False, max_age: str | timedelta | None = None) -> pa.Table:
+    def to_arrow(
+        self,
+        *,
+        refresh: bool = False,
+        max_age: str | timedelta | None = None,
+        offline: bool | None = None,
+        progress: bool | None = None,
+    ) -> pa.Table:
         """Return the complete table as Arrow; units stand in the field metadata under ``unit``."""
-        return self._fetched(self._wishes(refresh, max_age, None, None))[0]
+        return self._inquiry.arrow_table(self._wishes(refresh, max_age, offline, progress))[0]
 
     def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the complete table as Arrow record batches; memory holds one row group."""
-        store, _, _ = self._harvested(self._wishes())
-        yield from store.batches(batch_size)
+        store, manifest, _ = self._inquiry.harvested(self._wishes())
+        yield from store.batches(manifest, batch_size=batch_size)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row as a dictionary of plain Python values."""
@@ -218,44 +211,64 @@ class Search:
             yield from batch.to_pylist()
 
     def dataset(self) -> ds.Dataset:
-        """Return the kept Parquet as a ``pyarrow.dataset``, to be read in place by DuckDB, Dask, polars."""
+        """Return the kept Parquet as a ``pyarrow.dataset``, to be read in place by DuckDB, Dask, polars.
+
+        It is readable until the table is fetched again.
+        """
         import pyarrow.dataset as ds
 
-        store, _, _ = self._harvested(self._wishes())
-        return ds.dataset(store.files(), format="parquet")
+        def opened(store: TableStore, manifest: Manifest, _: Question) -> ds.Dataset:
+            return ds.dataset([str(file) for file in store.files(manifest)], store.schema(manifest))
+
+        return self._read(opened)
 
     def to_parquet(self, path: str | Path) -> Path:
         """Write the complete table as one Parquet file with units in the field metadata; return its path."""
-        store, manifest, question = self._harvested(self._wishes())
-        return write_parquet(store, Path(path), _facts(question, manifest))
+        return self._read(
+            lambda store, manifest, question: write_parquet(
+                store, manifest, Path(path), facts_of(question, manifest)
+            ),
+        )
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the complete table as CSV, units in the column names, lists as JSON; return its path."""
-        store, _, _ = self._harvested(self._wishes())
-        return write_csv(store, Path(path))
+        return self._read(lambda store, manifest, _: write_csv(store, manifest, Path(path)))
 
     def to_jsonl(self, path: str | Path) -> Path:
         """Write the complete table as JSON, one row a line; return its path."""
-        store, _, _ = self._harvested(self._wishes())
-        return write_jsonl(store, Path(path))
+        return self._read(lambda store, manifest, _: write_jsonl(store, manifest, Path(path)))
 
     @property
     def problems(self) -> pd.DataFrame:
-        """What rows lack: ``entry_id``, ``path``, ``why``; the table is fetched if it is not here."""
+        """What rows lack: ``entry_id``, ``path``, ``why``; the table is fetched if it is not kept whole."""
         import pandas as pd
 
-        _, manifest, _ = self._harvested(self._wishes())
+        manifest = self._inquiry.kept_manifest()
+        if manifest is None:
+            _, manifest, _ = self._inquiry.harvested(self._wishes())
         return pd.DataFrame(list(manifest.problems), columns=["entry_id", "path", "why"], dtype="string")
 
     def __repr__(self) -> str:
-        names = ", ".join(["entry_id", *(column.name for column in self._columns)])
-        limited = f".limit({self._limit})" if self._limit is not None else ""
+        inquiry, wanted = self._inquiry, self._inquiry.wanted
+        names = ", ".join(["entry_id", *(column.name for column in wanted.columns)])
+        limited = f".limit({wanted.limit})" if wanted.limit is not None else ""
         return (
-            f"<search of {self._session.deployment.name} ({self._owner}){limited}: {self._query!r}\n"
-            f" columns: {names}>"
+            f"<search of {inquiry.session.deployment.name} ({wanted.owner}){limited}: {inquiry.query!r}\n"
+            f" columns: {names}\n"
+            f" kept: {inquiry.kept_words()}>"
         )
 
     # -- inside ---------------------------------------------------------------------------
+
+    def _with(self, **changes: Any) -> Search:
+        inquiry = self._inquiry
+        return Search(replace(inquiry, wanted=replace(inquiry.wanted, **changes)))
+
+    def _source(self) -> Source:
+        return self._inquiry.source(self._inquiry.completed(self._wishes()))
+
+    def _read(self, read: Callable[[TableStore, Manifest, Question], _Read]) -> _Read:
+        return self._inquiry.read(self._wishes(), read)
 
     def _wishes(
         self,
@@ -264,130 +277,30 @@ class Search:
         offline: bool | None = None,
         progress: bool | None = None,
     ) -> Wishes:
+        is_offline = self._inquiry.session.offline if offline is None else offline
+        if refresh and is_offline:
+            raise QueryError(
+                "refresh=True asks the server, and offline=True forbids it; leave one of them out."
+            )
         return Wishes(
             refresh=refresh,
             max_age=None if max_age is None else age(max_age),
-            offline=self._session.offline if offline is None else offline,
-            progress=self._session.progress if progress is None else progress,
-        )
-
-    def _fetched(self, wishes: Wishes) -> tuple[pa.Table, dict[str, Any]]:
-        import pyarrow as pa
-
-        store, manifest, question = self._harvested(wishes)
-        table = pa.Table.from_batches(list(store.batches()), store.schema())
-        return table, _facts(question, manifest)
-
-    def _harvested(self, wishes: Wishes) -> tuple[TableStore, Manifest, Question]:
-        question = self._question()
-        store = self._store(question)
-        return store, harvest(store, self._source(question), wishes), question
-
-    def _store(self, question: Question) -> TableStore:
-        return self._session.table_store(key_of(question))
-
-    def _source(self, question: Question) -> Source:
-        return Source(self._session.send, question, catalogue_for(question.release))
-
-    def _ready_query(self) -> Query:
-        """Return the query with the ids of searches that are asked first put in."""
-        ids = {name: source.entry_ids() for name, source in self._query.asked_first}
-        return self._query.with_ids(ids) if ids else self._query
-
-    def _schemas(self, query: Query) -> dict[str, tuple[str, ...]]:
-        """Return the known schemas of each ``data.x`` that the query leaves open."""
-        names = {full_name(name) for name in quantities_of(query.criterion) if not name.startswith(UNCHECKED)}
-        unknown = [name for name in names if name.startswith("data.") and "#" not in name]
-        return {name: self._session.schemas_of(name) for name in unknown}
-
-    def _question(self) -> Question:
-        session = self._session
-        catalogue = catalogue_for(session.release())
-        query = self._ready_query()
-        columns: tuple[PlannedColumn, ...] = tuple(plan_column(column, catalogue) for column in self._columns)
-        sort = None
-        if self._sort is not None:
-            sort = check_sort(*self._sort, self._limit, catalogue)
-        return Question(
-            deployment=session.deployment.api_base,
-            release=session.release(),
-            owner=self._owner,
-            user=session.user(self._owner),
-            criterion=query.resolved(catalogue, self._schemas(query)),
-            columns=columns,
-            sort=sort,
-            limit=self._limit,
-            page_size=self._page_size,
+            offline=is_offline,
+            progress=self._inquiry.session.progress if progress is None else progress,
         )
 
 
 def make_search(
-    session: Session,
-    criteria: tuple[Query | Mapping[str, Any], ...],
-    owner: str | None,
-    *,
-    like: Search | None = None,
+    session: Session, criteria: tuple[Query | Mapping[str, Any], ...], owner: str | None
 ) -> Search:
-    """Return the search for entries that satisfy all ``criteria``; names are checked, nothing is sent."""
-    query = Query()
-    for criterion in criteria:
-        if isinstance(criterion, Mapping):
-            owner = owner or criterion.get("owner")
-            criterion = Query.from_json(criterion)  # noqa: PLW2901  # the same criterion, read
-        if not isinstance(criterion, Query):
-            raise TypeError(
-                f"entries() takes queries such as Q.n_elements == 2, or NOMAD's JSON, not {criterion!r}."
-            )
-        query = query & criterion
-    _check_names(query.criterion, session)
-    checked = _checked_owner(session.owner(owner), session)
-    if like is not None:
-        return replace(like, _query=query, _owner=checked)
-    columns = tuple(_column(name, None) for name in _DEFAULT_COLUMNS)
-    return Search(session, query, checked, columns)
+    """Return the search for entries that satisfy all ``criteria``; names are checked, nothing is sent.
 
-
-def _check_names(criterion: Criterion, session: Session) -> None:
-    """Raise for a name that this deployment does not know; custom schemas are the server's to know."""
-    custom = {full_name(name) for name in quantities_of(criterion)}
-    placeholders = {
-        name: (f"{name}#custom",) for name in custom if name.startswith("data.") and "#" not in name
-    }
-    Resolver(session.catalogue(), placeholders).resolve(criterion)
-
-
-def _checked_owner(owner: str, session: Session) -> str:
-    if owner not in _OWNERS:
-        raise QueryError(f"owner is one of {', '.join(_OWNERS)}, not {owner!r}.")
-    if owner in {"user", "shared", "staging", "admin"} and session.is_anonymous:
-        raise QueryError(
-            f"owner={owner!r} needs a login: pass token=…, set NOMADQUERY_TOKEN, or use `nomadquery login`."
-        )
-    return owner
-
-
-def _column(path: str | QuantityPath, name: str | None) -> Column:
-    if isinstance(path, QuantityPath):
-        column = column_of(path, name or "")
-        return column if name else replace(column, name=column.quantity)
-    if not isinstance(path, str):
-        raise TypeError(f"select takes names, dotted paths or Q paths, not {path!r}.")
-    where, rule, unit = read_column(path)
-    column = Column(name or "", where, rule, unit)
-    return column if name else replace(column, name=column.quantity)
-
-
-def _facts(question: Question, manifest: Manifest) -> dict[str, Any]:
-    return {
-        "fetched_at": manifest.facts.get("fetched_at"),
-        "deployment": question.deployment,
-        "release": manifest.facts.get("release"),
-        "owner": question.owner,
-        "n_entries": manifest.n_rows,
-        "n_problems": len(manifest.problems),
-        "key": key_of(question),
-        "request": dict(manifest.request),
-    }
+    The argument ``owner`` comes before the owner of a request body.
+    """
+    query, inside = joined(session, criteria)
+    checked = checked_owner(session.owner(owner or inside), session)
+    columns = tuple(read_one(name, None) for name in DEFAULT_COLUMNS)
+    return Search(Inquiry(session, query, Wanted(checked, columns)))
 
 
 def _warn_if_empty(frame: pd.DataFrame, search: Search) -> None:
@@ -395,7 +308,8 @@ def _warn_if_empty(frame: pd.DataFrame, search: Search) -> None:
         import warnings
 
         warnings.warn(
-            f"No entry matches {search._query!r}. search.narrowing() shows which criterion leaves nothing.",
+            f"No entry matches {search._inquiry.query!r}. "
+            "search.narrowing() shows which criterion leaves nothing.",
             stacklevel=3,
         )
 

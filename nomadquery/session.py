@@ -77,6 +77,8 @@ class Session:
         Whether nothing may be sent.
     progress : bool or None
         Show bars; ``None``: where somebody looks.
+    local_store : LocalStore or None
+        What is asked, where that is inside this process.
     """
 
     deployment: Deployment
@@ -85,9 +87,11 @@ class Session:
     folder: Path
     offline: bool = False
     progress: bool | None = None
+    local_store: LocalStore | None = None
     _release: str | None = field(default=None, repr=False)
     _identity: Identity | None = field(default=None, repr=False)
-    _kept_folder: Path | None = field(default=None, repr=False)
+    _own_folder: Path | None = field(default=None, repr=False)
+    _schemas: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def send(self, request: Request) -> Reply:
         """Return the answer to a request.
@@ -102,16 +106,29 @@ class Session:
         return self.transport.send(request)
 
     def release(self) -> str:
-        """Return the release that runs there; asked once a day, kept on disk."""
+        """Return the release that runs there, as it is known; asked if it is not."""
         if self._release is None:
-            self._release = self._kept_release() or self._asked_release()
+            kept = self._kept_release()
+            self._release = self._asked_release() if kept is None else kept[0]
+        return self._release
+
+    def current_release(self) -> str:
+        """Return the release that runs there now; asked once a day, kept on disk."""
+        kept = self._kept_release()
+        is_current = kept is not None and time.time() - kept[1] < _INFO_LASTS_S
+        self._release = kept[0] if kept is not None and is_current else self._asked_release()
         return self._release
 
     def known_release(self) -> str | None:
         """Return the release if it is known without asking."""
-        if self._release is None:
-            self._release = self._kept_release()
+        if self._release is None and (kept := self._kept_release()) is not None:
+            self._release = kept[0]
         return self._release
+
+    def state(self) -> str | None:
+        """Return what changes with every write to a deployment inside this process; ``None`` elsewhere."""
+        store = self.local_store
+        return None if store is None else f"{store.generation} {store.count} {store.folder or ''}"
 
     def catalogue(self) -> Catalogue:
         """Return the quantities of that release; of all shipped ones while it is not known."""
@@ -132,50 +149,69 @@ class Session:
         return asked or ("public" if self.is_anonymous else "visible")
 
     def user(self, owner: str) -> str | None:
-        """Return who asks, for what is kept; nobody in particular for public data."""
+        """Return who asks, for what is kept; nobody in particular for public data.
+
+        Raises
+        ------
+        CacheError
+            Offline, if only the server could tell.
+        """
         if owner == "public" or self.is_anonymous:
             return None
+        if self.offline and self._identity is None:
+            raise CacheError(
+                f"Offline, nobody can tell whose entries owner={owner!r} means. Ask for owner='public', or "
+                "leave out offline=True."
+            )
         who = self.identity()
         return who.user_id or who.username or who.origin
 
-    def table_store(self, key: str) -> TableStore:
-        """Return the folder of a table; in a folder of this process if the cache cannot be written."""
-        if self._kept_folder is None:
-            self._kept_folder = self.folder
-            if not is_writable(self.folder):
-                warnings.warn(
-                    f"The cache folder {self.folder} cannot be written; tables are kept for this process "
-                    f"only. Set {CACHE_VARIABLE}, or Nomad(cache_dir=…), to a folder that can.",
-                    stacklevel=2,
-                )
-                kept = self.folder / "tables" / key
-                return TableStore(kept) if kept.is_dir() and self.offline else self._temporary(key)
-        return TableStore(self._kept_folder / "tables" / key)
+    def knows_enough(self, owner: str) -> bool:
+        """Return whether release and user are known without asking the server."""
+        knows_user = owner == "public" or self.is_anonymous or self._identity is not None
+        return knows_user and self.known_release() is not None
 
-    def schemas_of(self, name: str) -> tuple[str, ...]:
-        """Return the full names ``data.x#schema[#dtype]`` under which the server knows ``data.x``."""
-        last = name.rpartition(".")[2]
-        found = parse_terms(
-            self.send(
-                terms_query(
-                    {"quantities": name},
-                    "search_quantities.id",
-                    owner=cast(Owner, self.owner(None)),
-                    size=_MOST_SCHEMAS,
-                    pattern=last,
-                )
+    def kept_store(self, key: str) -> TableStore:
+        """Return the folder in which a table is, or would be, kept."""
+        if self._own_folder is not None and (own := self._table_folder(self._own_folder, key)).is_dir():
+            return TableStore(own)
+        return TableStore(self._table_folder(self.folder, key))
+
+    def writable_store(self, key: str) -> TableStore:
+        """Return the folder to write a table to; one of this process if the cache cannot be written."""
+        if self._own_folder is None and not is_writable(self.folder):
+            warnings.warn(
+                f"The cache folder {self.folder} cannot be written; tables are kept for this process "
+                f"only. Set {CACHE_VARIABLE}, or Nomad(cache_dir=…), to a folder that can.",
+                stacklevel=2,
             )
-        )
-        ids = [str(bucket.value) for bucket in found.buckets if str(bucket.value).partition("#")[0] == name]
-        return tuple(self._with_dtype(one) for one in ids)
+            self._own_folder = temporary_folder()
+        return TableStore(self._table_folder(self._own_folder or self.folder, key))
 
-    def _with_dtype(self, quantity_id: str) -> str:
+    def schemas_of(self, name: str, owner: str) -> tuple[str, ...]:
+        """Return the full names ``data.x#schema[#dtype]`` that the server knows of ``data.x``; asked once."""
+        if (name, owner) not in self._schemas:
+            self._schemas[name, owner] = self._asked_schemas(name, owner)
+        return self._schemas[name, owner]
+
+    def _asked_schemas(self, name: str, owner: str) -> tuple[str, ...]:
+        request = terms_query(
+            {"quantities": name},
+            "search_quantities.id",
+            owner=cast(Owner, owner),
+            size=_MOST_SCHEMAS,
+            pattern=name.rpartition(".")[2],
+        )
+        ids = [str(bucket.value) for bucket in parse_terms(self.send(request)).buckets if bucket.n_entries]
+        return tuple(self._with_dtype(one, owner) for one in ids if one.partition("#")[0] == name)
+
+    def _with_dtype(self, quantity_id: str, owner: str) -> str:
         """Return the id of an uploaded schema's quantity with the type of its values."""
         if not quantity_id.partition("#")[2].startswith(("entry_id:", "pynxtools.nomad.schema")):
             return quantity_id
         request = entries_query(
             {"search_quantities": {"id": quantity_id}},
-            owner=cast(Owner, self.owner(None)),
+            owner=cast(Owner, owner),
             pagination=Pagination(1),
             required={"include": ["search_quantities*"]},
         )
@@ -188,21 +224,21 @@ class Session:
             f"No visible entry has {quantity_id!r}, so its type is not known.", name=quantity_id
         )
 
-    def _temporary(self, key: str) -> TableStore:
-        self._kept_folder = temporary_folder()
-        return TableStore(self._kept_folder / "tables" / key)
+    @staticmethod
+    def _table_folder(cache: Path, key: str) -> Path:
+        return cache / "tables" / key
 
     def _info_file(self) -> Path:
         host = "".join(c if c.isalnum() else "-" for c in self.deployment.api_base)
         return self.folder / "deployments" / f"{host}.json"
 
-    def _kept_release(self) -> str | None:
+    def _kept_release(self) -> tuple[str, float] | None:
+        """Return the release and when it was asked, in seconds since 1970, as far as that is kept."""
         if self.deployment.in_process:
-            return self.info().release
+            return self.info().release, time.time()
         try:
-            kept = read_json(self._info_file())
-            fresh = kept is not None and (self.offline or time.time() - kept["asked_at_s"] < _INFO_LASTS_S)
-            return str(kept["release"]) if fresh else None
+            noted = read_json(self._info_file())
+            return None if noted is None else (str(noted["release"]), float(noted["asked_at_s"]))
         except (ValueError, KeyError, TypeError, OSError):
             return None  # a broken note only costs one request
 
@@ -226,6 +262,7 @@ def open_session(
     progress: bool | None,
 ) -> Session:
     """Return a session; nothing is sent. Deployments inside this process are opened."""
+    store: LocalStore | None = None
     if deployment.in_process:
         store = open_demo(folder / "demo") if deployment.kind == "demo" else LocalStore(deployment.folder)
         transport = Transport(
@@ -241,6 +278,7 @@ def open_session(
         folder=folder,
         offline=offline,
         progress=progress,
+        local_store=store,
     )
 
 

@@ -44,7 +44,15 @@ NETWORK_ROOMS = {"http.transport", "local.server"}
 
 WRITING_ROOMS = {"store.files", "store.tables", "store.cache", "local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
-WRITING_CALLS |= {"NamedTemporaryFile", "ParquetWriter", "write_table", "to_parquet", "to_csv", "touch", "rmdir"}
+WRITING_CALLS |= {
+    "NamedTemporaryFile",
+    "ParquetWriter",
+    "write_table",
+    "to_parquet",
+    "to_csv",
+    "touch",
+    "rmdir",
+}
 WRITING_MODULES = {"shutil", "tempfile"}
 
 
@@ -115,8 +123,12 @@ def test_heavy_libraries_are_imported_where_they_are_used(room: str) -> None:
     path = rooms()[room]
     top = set(imports(path, at_top=True))
     assert not {name.partition(".")[0] for name in top} & HEAVY
-    hidden = {name for name in imports(path) if name.startswith("nomadquery")} - set(imports(path, at_top=True))
-    typing_only = {n for node in ast.walk(ast.parse(path.read_text())) if _is_typing_block(node) for n in _names(node)}
+    hidden = {name for name in imports(path) if name.startswith("nomadquery")} - set(
+        imports(path, at_top=True)
+    )
+    typing_only = {
+        n for node in ast.walk(ast.parse(path.read_text())) if _is_typing_block(node) for n in _names(node)
+    }
     assert not hidden - typing_only, f"{room} hides imports in functions"
 
 
@@ -144,8 +156,12 @@ def test_only_the_store_writes_files(room: str) -> None:
             continue
         assert name not in WRITING_CALLS, f"{room} line {call.lineno} writes with {name}()"
         if name == "open":
-            modes = [a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            assert not any(set(mode) & set("wax+") for mode in modes), f"{room} line {call.lineno} opens for writing"
+            modes = [
+                a.value for a in call.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            ]
+            assert not any(set(mode) & set("wax+") for mode in modes), (
+                f"{room} line {call.lineno} opens for writing"
+            )
 
 
 def _gets_a_stream(room: str, call: str) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from nomadquery import units
-from nomadquery.columns.extract import SeveralItems, extract
+from nomadquery.columns.extract import extract
 from nomadquery.columns.plan import PlannedColumn
 from nomadquery.errors import ResponseFormatError
 from nomadquery.query import dates
@@ -29,6 +30,7 @@ class Problem:
     Attributes
     ----------
     entry_id : str
+        Empty where it concerns the whole table.
     path : str
         The path or column concerned.
     why : str
@@ -42,7 +44,8 @@ class Problem:
 def arrow_schema(columns: Sequence[PlannedColumn]) -> pa.Schema:
     """Return the schema of the table: ``entry_id`` first; units stand in the field metadata.
 
-    Columns of unknown kind are JSON text until `settle` finds their type.
+    Columns of unknown kind are JSON text until `settle` finds their type. ``array`` says how many
+    of the innermost list levels are dimensions of an array.
     """
     import pyarrow as pa
 
@@ -51,7 +54,7 @@ def arrow_schema(columns: Sequence[PlannedColumn]) -> pa.Schema:
         metadata = {"path": column.quantity} | ({"unit": column.unit} if column.unit else {})
         if column.kind == "other":
             metadata["json"] = "1"
-        if column.n_dimensions and column.n_dimensions == column.n_levels and column.kind == "number":
+        elif column.n_dimensions:
             metadata["array"] = str(column.n_dimensions)
         fields.append(pa.field(column.name, _type_of(column), metadata=metadata))
     return pa.schema(fields)
@@ -90,7 +93,11 @@ def decode(
     problems: list[Problem] = []
     arrays: list[pa.Array] = [pa.array(ids, pa.string())]
     for column in columns:
-        values = _extracted(sources[column.source], ids, column, catalogue, problems)
+        read_from = [
+            source if _is_of_class(document, column) else {}
+            for document, source in zip(documents, sources[column.source], strict=True)
+        ]
+        values = _extracted(read_from, ids, column, catalogue, problems)
         arrays.append(_array(values, ids, column, problems))
     return pa.record_batch(arrays, schema=arrow_schema(columns)), problems
 
@@ -105,6 +112,18 @@ def _document(item: bytes | msgspec.Raw) -> Mapping[str, Any]:
     return document
 
 
+def _is_of_class(document: Mapping[str, Any], column: PlannedColumn) -> bool:
+    """Return whether the entry's ``data`` is of the class that the column asks for, or below it."""
+    if column.schema is None:
+        return True
+    schema = column.schema.partition("#")[0]
+    for found in document.get("search_quantities") or ():
+        first = (found.get("segments") or {}).get("1") or {}
+        if str(found.get("id")).partition("#")[2] == schema or schema in first.get("definitions", ()):
+            return True
+    return False
+
+
 def _extracted(
     documents: Sequence[Mapping[str, Any]],
     ids: Sequence[str],
@@ -114,69 +133,139 @@ def _extracted(
 ) -> list[Any]:
     values: list[Any] = []
     for entry_id, document in zip(ids, documents, strict=True):
-        try:
-            values.append(extract(document, column, catalogue))
-        except SeveralItems as error:
-            problems.append(Problem(entry_id, column.quantity, str(error)))
-            values.append(None)
+        notes: list[str] = []
+        values.append(extract(document, column, catalogue, notes) if document else _nothing(column))
+        problems += [Problem(entry_id, column.quantity, note) for note in dict.fromkeys(notes)]
     return values
+
+
+def _nothing(column: PlannedColumn) -> int | None:
+    return 0 if column.rule == "count" else None
 
 
 def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]) -> pa.Array:
     import pyarrow as pa
 
     if column.kind == "other":
-        texts = [
-            None if v is None else json.dumps(_in_unit(v, column), separators=(",", ":")) for v in values
-        ]
-        return pa.array(texts, pa.string())
+        return pa.array([_json_text(_in_unit(value, column)) for value in values], pa.string())
     wanted = _type_of(column)
-    levels = column.n_levels
+    listed = [_listed(value, column.n_levels) for value in values]
     if column.kind == "date":
-        values = [_mapped(value, levels, _moment) for value in values]
+        listed = [_mapped(value, column.n_levels, _moment) for value in listed]
     try:
-        array = pa.array([_listed(value, levels) for value in values], wanted)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        array = pa.array(_fitting(values, ids, column, problems), wanted)
+        array = _strict_array(listed, wanted)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        array = pa.array(_fitting(listed, ids, column, problems), wanted)
     return _scaled(array, column)
+
+
+def _strict_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
+    """Return the values as ``wanted``; told the type at once, Arrow would cut 1.5 to 1 and take true for 1.0.
+
+    Raises
+    ------
+    ArrowException, ValueError, TypeError, OverflowError
+        If a value does not have that type exactly.
+    """
+    import pyarrow as pa
+
+    found = pa.array(values)
+    if not _agrees(found.type, wanted):
+        raise TypeError(f"{found.type} is not {wanted}")
+    return pa.array(values, wanted) if pa.types.is_null(_leaf(found.type)) else found.cast(wanted)
+
+
+def _agrees(found: pa.DataType, wanted: pa.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_null(found):
+        return True
+    if types.is_list(wanted):
+        return types.is_list(found) and _agrees(found.value_type, wanted.value_type)
+    if types.is_floating(wanted):
+        return bool(types.is_floating(found) or types.is_integer(found))
+    return any(
+        is_kind(found) and is_kind(wanted)
+        for is_kind in (types.is_string, types.is_integer, types.is_boolean, types.is_timestamp)
+    )
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    while pa.types.is_list(kind):
+        kind = kind.value_type
+    return kind
 
 
 def _fitting(
     values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]
 ) -> list[Any]:
     """Return the values with ``None`` in place of each that does not have the declared type."""
-    fits = _CHECKS[column.kind]
+    fit = _FITTED[column.kind]
     kept: list[Any] = []
     for entry_id, value in zip(ids, values, strict=True):
-        listed = _listed(value, column.n_levels)
-        if _all_fit(listed, column.n_levels, fits):
-            kept.append(listed)
-            continue
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "…"
-        problems.append(
-            Problem(entry_id, column.quantity, f"{shown} is no {column.kind} value of the declared shape")
-        )
-        kept.append(None)
+        try:
+            kept.append(_strictly_mapped(value, column.n_levels, fit))
+        except (ValueError, TypeError, OverflowError):
+            shown = ascii(value)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            why = f"{shown} is no {column.kind} value of the declared shape"
+            problems.append(Problem(entry_id, column.quantity, why))
+            kept.append(None)
     return kept
 
 
-_CHECKS: Final[Mapping[Kind, Callable[[Any], bool]]] = {
-    "text": lambda value: isinstance(value, str),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < _INT64,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "boolean": lambda value: isinstance(value, bool),
-    "date": lambda value: value is None or hasattr(value, "tzinfo"),
-    "other": lambda _: True,
+def _as_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    value.encode()  # halves of a surrogate pair are no text
+    return value
+
+
+def _as_integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise TypeError
+    if not -_INT64 <= value < _INT64:
+        raise OverflowError
+    return int(value)
+
+
+def _as_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _as_boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _as_moment(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError
+    return value
+
+
+_FITTED: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+    "text": _as_text,
+    "integer": _as_integer,
+    "number": _as_number,
+    "boolean": _as_boolean,
+    "date": _as_moment,
 }
 
 
-def _all_fit(value: Any, levels: int, fits: Callable[[Any], bool]) -> bool:
+def _strictly_mapped(value: Any, levels: int, function: Callable[[Any], Any]) -> Any:
     if value is None:
-        return True
+        return None
     if levels:
-        return isinstance(value, list) and all(_all_fit(item, levels - 1, fits) for item in value)
-    return fits(value)
+        if not isinstance(value, list):
+            raise TypeError
+        return [_strictly_mapped(item, levels - 1, function) for item in value]
+    return function(value)
 
 
 def _listed(value: Any, levels: int) -> Any:
@@ -193,10 +282,16 @@ def _mapped(value: Any, levels: int, function: Callable[[Any], Any]) -> Any:
 
 
 def _moment(value: Any) -> Any:
+    """Return the moment to the millisecond, as the index keeps it; what is none stays as it is."""
     try:
-        return dates.moment_of(value)
+        moment = dates.moment_of(value)
     except (TypeError, ValueError):
         return value
+    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _json_text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, separators=(",", ":"))
 
 
 def _in_unit(value: Any, column: PlannedColumn) -> Any:
@@ -231,13 +326,15 @@ def _converted(array: pa.Array, stored: str, unit: str) -> pa.Array:
 def _type_of(column: PlannedColumn) -> pa.DataType:
     import pyarrow as pa
 
+    if column.kind == "other":
+        return pa.string()
     leaf = {
         "text": pa.string(),
         "integer": pa.int64(),
         "number": pa.float64(),
         "boolean": pa.bool_(),
         "date": pa.timestamp("ms", tz="UTC"),
-    }.get(column.kind, pa.string())
+    }[column.kind]
     for _ in range(column.n_levels):
         leaf = pa.list_(leaf)
     return leaf

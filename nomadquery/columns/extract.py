@@ -4,12 +4,16 @@ A repeating section without an index adds one list level; an item without the va
 as ``None``, so that sibling columns align. ``first`` and ``last`` take the first and last
 item that has a value; ``min max mean`` run over every number reached, array elements
 included; ``count`` counts the items with a value; ``size`` is the length of an array.
+References within the document are followed; others must have been resolved before.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from nomadquery.columns.plan import PlannedColumn
 from nomadquery.query.catalogue import Catalogue
@@ -17,26 +21,26 @@ from nomadquery.query.criteria import Criterion
 from nomadquery.query.path import Index, Items, Name, Slice, Step
 from nomadquery.query.predicate import item_matches
 
+_MOST_REFERENCES: Final = 8
+#: ``/run/0/system/1``, ``#/run/0``, ``../uploads/<id>/archive/<id>#/data``, an address of another NOMAD.
+_REFERENCE: Final = re.compile(r"#?/\w|\.\./|https?://[^\s#]+#/")
+
 
 class SectionItems(list[Any]):
     """One value for each item of a repeating section; a plain list is an array quantity."""
 
 
-class SeveralItems(ValueError):
-    """A section that occurs once in the schema has several items in this entry."""
-
-
-def extract(document: Mapping[str, Any], column: PlannedColumn, catalogue: Catalogue) -> Any:
+def extract(
+    document: Mapping[str, Any], column: PlannedColumn, catalogue: Catalogue, notes: list[str] | None = None
+) -> Any:
     """Return the value, lists where the path takes several items, ``None`` where there is none.
 
-    Numbers are in the stored unit.
-
-    Raises
-    ------
-    SeveralItems
-        If the document has a list where the schema has a single section.
+    Numbers are in the stored unit. What could not be read although it may be there is added to
+    ``notes``, in words: a reference that leads out of the document, a section that occurs several
+    times although the schema has one.
     """
-    found = _walk(document, column.path.steps, "", column, catalogue)
+    walk = _Walk(document, column, catalogue, [] if notes is None else notes)
+    found = walk.reach(document, column.path.steps, "")
     match column.rule:
         case None:
             return found
@@ -54,35 +58,76 @@ def extract(document: Mapping[str, Any], column: PlannedColumn, catalogue: Catal
             return _summary(numbers, column.rule) if numbers else None
 
 
-def _walk(
-    value: Any, steps: tuple[Step, ...], section: str, column: PlannedColumn, catalogue: Catalogue
-) -> Any:
-    """Return what the remaining ``steps`` reach from ``value``, which stands at ``section``."""
-    for position, step in enumerate(steps):
-        if value is None:
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    root: Mapping[str, Any]
+    column: PlannedColumn
+    catalogue: Catalogue
+    notes: list[str]
+
+    def reach(self, value: Any, steps: tuple[Step, ...], section: str) -> Any:
+        """Return what the remaining ``steps`` reach from ``value``, which stands at ``section``."""
+        for position, step in enumerate(steps):
+            value = self._followed(value)
+            if value is None:
+                return None
+            match step:
+                case Name(name):
+                    if isinstance(value, list):
+                        return self._of_items(value, steps[position:], section)
+                    section = f"{section}.{name}" if section else name
+                    value = value.get(name) if isinstance(value, Mapping) else None
+                    if section in self.column.repeats and isinstance(value, Mapping):
+                        value = [value]
+                case Index(place):
+                    value = _item(value, place)
+                case Slice(start, stop):
+                    value = value[start:stop] if isinstance(value, list) else value
+                case Items(criterion):
+                    value = self._filtered(value, criterion, section)
+        return value
+
+    def _of_items(self, items: list[Any], steps: tuple[Step, ...], section: str) -> Any:
+        if self.column.is_custom or section in self.column.repeats:
+            return SectionItems(self.reach(item, steps, section) for item in items)
+        if len(items) > 1:
+            self.notes.append(f"{section} occurs {len(items)} times here, once in the schema")
             return None
-        match step:
-            case Name(name):
-                if isinstance(value, list):
-                    if len(value) > 1 and column.repeats and section not in column.repeats:
-                        raise SeveralItems(f"{section} has {len(value)} items, the schema has one")
-                    return SectionItems(_walk(i, steps[position:], section, column, catalogue) for i in value)
-                section = f"{section}.{name}" if section else name
-                value = value.get(name) if isinstance(value, Mapping) else None
-                if section in column.repeats and isinstance(value, Mapping):
-                    value = [value]
-            case Index(place):
-                value = _item(value, place)
-            case Slice(start, stop):
-                value = value[start:stop] if isinstance(value, list) else value
-            case Items(criterion):
-                items = value if isinstance(value, list) else [value]
-                value = [item for item in items if _fits(item, criterion, section, catalogue)]
+        return self.reach(items[0], steps, section) if items else None
+
+    def _filtered(self, value: Any, criterion: Criterion, section: str) -> Any:
+        if not isinstance(value, list):
+            return value if self._fits(value, criterion, section) else None
+        return [item for item in map(self._followed, value) if self._fits(item, criterion, section)]
+
+    def _fits(self, item: Any, criterion: Criterion, section: str) -> bool:
+        return isinstance(item, Mapping) and item_matches(criterion, item, section, self.catalogue)
+
+    def _followed(self, value: Any) -> Any:
+        """Return the section that a reference leads to; anything else as it is."""
+        for _ in range(_MOST_REFERENCES):
+            if not isinstance(value, str) or not _REFERENCE.match(value):
+                return value
+            reference, value = value, _target(self.root, value)
+            if value is None:
+                self.notes.append(f"the reference {_short(reference)} was not resolved")
+        return None
+
+
+def _target(root: Mapping[str, Any], reference: str) -> Any:
+    """Return what a reference within the document (``/run/0/system/1``) leads to, else ``None``."""
+    path = reference.removeprefix("#")
+    if not path.startswith("/"):
+        return None
+    value: Any = root
+    for part in path.strip("/").split("/"):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
     return value
-
-
-def _fits(item: Any, criterion: Criterion, section: str, catalogue: Catalogue) -> bool:
-    return isinstance(item, Mapping) and item_matches(criterion, item, section, catalogue)
 
 
 def _item(value: Any, place: int) -> Any:
@@ -109,7 +154,7 @@ def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, list):
         for item in value:
             yield from _numbers(item)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
         yield value
 
 
@@ -117,3 +162,7 @@ def _summary(numbers: list[float], rule: str) -> float:
     if rule == "mean":
         return sum(numbers) / len(numbers)
     return min(numbers) if rule == "min" else max(numbers)
+
+
+def _short(reference: str) -> str:
+    return repr(reference if len(reference) <= 120 else reference[:119] + "…")

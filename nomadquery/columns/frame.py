@@ -1,4 +1,4 @@
-"""Arrow table → pandas DataFrame, with units, and back.
+"""Arrow table → pandas DataFrame, with units.
 
 Numbers become ``float64`` (a missing one is NaN), integers nullable ``Int64``, truth values
 nullable ``boolean``, texts ``string``, times ``datetime64[ms, UTC]``; lists are Python lists, arrays of
@@ -27,6 +27,14 @@ def units_of(schema: pa.Schema) -> dict[str, str]:
     return {name: unit.decode() for name, unit in pairs if unit}
 
 
+def check_styles(units: str, dtypes: str) -> None:
+    """Raise `QueryError` for a word that `to_pandas` does not know."""
+    if units not in {"attrs", "names", "pint"}:
+        raise QueryError(f"units is 'attrs', 'names' or 'pint', not {units!r}.")
+    if dtypes not in {"numpy", "arrow"}:
+        raise QueryError(f"dtypes is 'numpy' or 'arrow', not {dtypes!r}.")
+
+
 def to_pandas(
     table: pa.Table,
     facts: Mapping[str, Any],
@@ -43,16 +51,18 @@ def to_pandas(
         Goes into ``attrs["nomadquery"]``; JSON only.
     units : {"attrs", "names", "pint"}
         Units in ``attrs["units"]`` (always), in the column names as well (``gap (eV)``), or as
-        pint quantities: a column of numbers becomes one of ``pint.Quantity`` objects.
+        ``pint.Quantity`` objects: one for each value, ``None`` where there is none.
     dtypes : {"numpy", "arrow"}
         NumPy and nullable dtypes, or pandas' Arrow dtypes.
+
+    Raises
+    ------
+    QueryError
+        If ``units`` or ``dtypes`` is another word.
     """
     import pandas as pd
 
-    if units not in {"attrs", "names", "pint"}:
-        raise QueryError(f"units is 'attrs', 'names' or 'pint', not {units!r}.")
-    if dtypes not in {"numpy", "arrow"}:
-        raise QueryError(f"dtypes is 'numpy' or 'arrow', not {dtypes!r}.")
+    check_styles(units, dtypes)
     if dtypes == "arrow":
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     else:
@@ -60,7 +70,7 @@ def to_pandas(
     known = units_of(table.schema)
     if units == "pint":
         for name, unit in known.items():
-            frame[name] = _quantities(frame[name], unit)
+            frame[name] = _quantities(_series(table[name], table.schema.field(name)), unit)
     elif units == "names":
         frame = frame.rename(columns={name: f"{name} ({unit})" for name, unit in known.items()})
         known = {f"{name} ({unit})": unit for name, unit in known.items()}
@@ -71,23 +81,50 @@ def to_pandas(
 
 def _series(column: pa.ChunkedArray, field: pa.Field) -> pd.Series[Any]:
     import pandas as pd
-    import pyarrow as pa
+    import pyarrow.types as kinds  # `types` is Python's
 
     kind = field.type
-    if pa.types.is_list(kind):
-        is_array = (field.metadata or {}).get(b"array") is not None
-        return _objects([_as_array(value) if is_array else value for value in column.to_pylist()])
-    if pa.types.is_integer(kind):
-        return pd.Series(column.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get))
-    if pa.types.is_boolean(kind):
-        return pd.Series(column.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get))
-    if pa.types.is_string(kind):
+    if kinds.is_list(kind):
+        return _objects(_lists(column, field))
+    if kinds.is_integer(kind):
+        return pd.Series(column.to_pandas(types_mapper={kind: pd.Int64Dtype()}.get))
+    if kinds.is_boolean(kind):
+        return pd.Series(column.to_pandas(types_mapper={kind: pd.BooleanDtype()}.get))
+    if kinds.is_string(kind):
         return pd.Series(column.to_pylist(), dtype="string")
-    if pa.types.is_timestamp(kind):
+    if kinds.is_timestamp(kind):
         return pd.Series(column.to_pandas(), dtype="datetime64[ms, UTC]")
-    return pd.Series(
-        column.to_numpy(zero_copy_only=False) if hasattr(column, "to_numpy") else column.to_pandas()
-    )
+    return pd.Series(column.to_numpy(), dtype="float64")
+
+
+def _lists(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
+    """Return lists, their innermost levels as NumPy arrays where these are dimensions of an array."""
+    import pyarrow.types as kinds  # `types` is Python's
+
+    n_levels, leaf = 0, field.type
+    while kinds.is_list(leaf):
+        n_levels, leaf = n_levels + 1, leaf.value_type
+    n_dimensions = int((field.metadata or {}).get(b"array", b"0"))
+    if not n_dimensions or not (kinds.is_floating(leaf) or kinds.is_integer(leaf)):
+        return cast("list[Any]", column.to_pylist())
+    dtype = "int64" if kinds.is_integer(leaf) else "float64"
+    return [_with_arrays(value, n_levels - n_dimensions, dtype) for value in column.to_pylist()]
+
+
+def _with_arrays(value: list[Any] | None, level: int, dtype: str) -> Any:
+    """Return nested lists with an array in place of each list ``level`` levels below."""
+    import numpy as np
+
+    if value is None:
+        return None
+    if level:
+        return [_with_arrays(item, level - 1, dtype) for item in value]
+    for kind in (dtype, "float64"):  # integers with a null among them become float64
+        try:
+            return np.asarray(value, dtype=kind)
+        except (ValueError, TypeError):
+            continue
+    return value  # ragged: no array of a full shape
 
 
 def _objects(values: list[Any]) -> pd.Series[Any]:
@@ -101,19 +138,39 @@ def _objects(values: list[Any]) -> pd.Series[Any]:
     return pd.Series(cells)
 
 
-def _as_array(value: list[Any] | None) -> Any:
+def _quantities(column: pd.Series[Any], unit: str) -> pd.Series[Any]:
+    import pandas as pd
+
+    make = unit_tools.registry().Quantity
+    cells = [
+        None if not isinstance(value, list) and _is_missing(value) else make(_magnitude(value), unit)
+        for value in column.tolist()
+    ]
+    return _objects(cells).set_axis(pd.Index(column.index))
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124
+
+
+def _magnitude(value: Any) -> Any:
+    """Return a list of numbers, one for each item of a section, as an array; a missing one is NaN."""
     import numpy as np
 
-    if value is None:
-        return None
+    if not isinstance(value, list):
+        return value
     try:
-        return np.asarray(value, dtype=float)
-    except ValueError:
-        return value  # ragged: no array of a full shape
+        return np.asarray(value, dtype="float64")
+    except (ValueError, TypeError):
+        return np.asarray(_cells(value), dtype=object)
 
 
-def _quantities(column: pd.Series[Any], unit: str) -> pd.Series[Any]:
-    make = unit_tools.registry().Quantity
-    return _objects([None if value is None else make(value, unit) for value in column.tolist()]).set_axis(
-        column.index
-    )
+def _cells(value: list[Any]) -> Any:
+    import numpy as np
+
+    cells = np.empty(len(value), dtype=object)
+    for position, item in enumerate(value):
+        cells[position] = item
+    return cells

@@ -72,19 +72,19 @@ def entered(ledger: Ledger, ids: Sequence[str], total: int) -> Ledger:
     )
 
 
-def verdict(ledger: Ledger, n_listed: int) -> Verdict:
-    """Return whether to read on after a page that listed ``n_listed`` entries.
+def verdict(ledger: Ledger, n_listed: int, n_asked: int) -> Verdict:
+    """Return whether to read on after a page that listed ``n_listed`` of ``n_asked`` entries.
 
-    A short page is no end while rows are missing: only an empty page, or the promised and
-    unchanged total, ends the walk. ``reconcile``: fewer arrived than were promised.
+    Only an empty page ends the walk, or a short one after which the promised and unchanged total
+    is here. A short page alone is no end, and neither is a full one at the promised total: what was
+    deleted and published meanwhile may have kept the total as it was. ``reconcile``: fewer arrived than
+    were promised.
     """
     wanted = ledger.n_wanted
-    if wanted is None:
-        return "more"
     if ledger.limit is not None and ledger.n_rows >= ledger.limit:
         return "done"
-    if ledger.n_rows == ledger.promised == ledger.total:
+    if n_listed < n_asked and ledger.n_rows == ledger.promised == ledger.total:
         return "done"
-    if n_listed:
+    if n_listed or wanted is None:
         return "more"
     return "done" if ledger.n_rows >= wanted else "reconcile"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nomadquery.columns.decode import arrow_schema
 from nomadquery.columns.plan import PlannedColumn, describe
 from nomadquery.columns.required import metadata_required
 from nomadquery.errors import NotExpressible, QueryError
@@ -25,6 +24,8 @@ PAGE_WITH_ARCHIVES: Final = 200
 LARGEST_SORTED: Final = 10_000
 PAGE_BYTES: Final = 20 << 20
 FIRST_BATCH: Final = 50
+_QUERY_SHOWN: Final = 400
+_QUERY_IN_FACTS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,13 @@ class Question:
         The resolved owner.
     user : str or None
         Who asks, unless the owner is ``public``.
-    criterion : Criterion
-        The resolved tree.
+    asked : Criterion
+        The resolved tree; quantities of custom schemas (``data.x``) as they were typed.
     columns : tuple of PlannedColumn
+    criterion : Criterion
+        The tree to send: with the schemas of custom quantities.
+    state : str or None
+        What tells one state of a deployment inside this process from another; no part of the identity.
     sort : Sort or None
     limit : int or None
     page_size : int or None
@@ -62,11 +67,13 @@ class Question:
     release: str
     owner: str
     user: str | None
-    criterion: Criterion
+    asked: Criterion
     columns: tuple[PlannedColumn, ...]
+    criterion: Criterion
     sort: Sort | None = None
     limit: int | None = None
     page_size: int | None = None
+    state: str | None = None
 
     @property
     def search_columns(self) -> tuple[PlannedColumn, ...]:
@@ -86,7 +93,7 @@ def identity(question: Question) -> dict[str, Any]:
         "deployment": question.deployment,
         "owner": question.owner,
         "user": question.user,
-        "query": json.loads(canonical_json(question.criterion)),
+        "query": json.loads(canonical_json(question.asked)),
         "columns": [describe(column) for column in question.columns],
         "sort": None if question.sort is None else [question.sort.quantity, question.sort.descending],
         "limit": question.limit,
@@ -111,7 +118,7 @@ def query_body(question: Question, catalogue: Catalogue) -> dict[str, Any]:
 
 def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str]]:
     """Return the metadata ``required``; with archive columns the upload id comes along."""
-    required = metadata_required(question.search_columns, catalogue)
+    required = metadata_required(question.columns, catalogue)
     if question.archive_columns and "upload_id" not in required["include"]:
         required["include"].append("upload_id")
     return required
@@ -195,27 +202,47 @@ class TablePlan:
 
 
 def plan_of(
-    question: Question, catalogue: Catalogue, manifest: Manifest | None, total: int, *, n_asked_first: int
+    question: Question,
+    catalogue: Catalogue,
+    manifest: Manifest | None,
+    total: int | None,
+    *,
+    asked_first: Sequence[str] = (),
+    is_served: bool = False,
 ) -> TablePlan:
-    """Return what fetching will do, given what is kept and how many entries match."""
-    n_rows = total if question.limit is None else min(total, question.limit)
-    n_here = 0 if manifest is None else manifest.n_rows
-    is_complete = manifest is not None and manifest.state == "complete"
-    n_left = 0 if is_complete and question.owner == "public" else n_rows - (0 if is_complete else n_here)
-    steps = ["ask the searches inside the query for their entry ids"] * bool(n_asked_first)
+    """Return what fetching will do.
+
+    Parameters
+    ----------
+    manifest : Manifest or None
+        What is kept.
+    total : int or None
+        Entries that match; ``None``: not known before searches inside the query have been asked.
+    asked_first : sequence of str
+        These searches, in words.
+    is_served : bool
+        Whether the kept table is given without asking.
+    """
+    n_rows = total if total is None or question.limit is None else min(total, question.limit)
+    n_here = 0 if manifest is None or manifest.state == "complete" else manifest.n_rows
+    n_left = 0 if is_served else None if n_rows is None else max(0, n_rows - n_here)
     endpoint = "entries/query"
-    steps.append(
-        f"POST entries/query with owner {question.owner}: {json.dumps(query_body(question, catalogue))}"
-    )
+    steps = [f"ask for the entry ids of {words}" for words in asked_first]
+    if not asked_first:
+        sent = json.dumps(query_body(question, catalogue), ensure_ascii=False)
+        shown = sent if len(sent) <= _QUERY_SHOWN else f"{sent[:_QUERY_SHOWN]}… ({len(sent):,} characters)"
+        steps.append(f"POST entries/query with owner {question.owner}: {shown}")
+    else:
+        steps.append(f"POST entries/query with owner {question.owner}, these ids put in")
     if question.archive_columns:
         endpoint += " + entries/archive/query"
         steps.append("POST entries/archive/query for the archive columns, ids in batches by upload")
     return TablePlan(
         endpoint=endpoint,
         n_rows=n_rows,
-        n_requests=n_requests(question, max(0, n_left)),
-        size_bytes=expected_bytes(question, max(0, n_left)),
-        cached=_kept_words(manifest),
+        n_requests=None if n_left is None else n_requests(question, n_left),
+        size_bytes=None if n_left is None else expected_bytes(question, n_left),
+        cached=kept_words(manifest),
         steps=tuple(steps),
         facts={
             "deployment": question.deployment,
@@ -237,12 +264,14 @@ def n_requests(question: Question, n_rows: int) -> int:
     return n_pages + n_archives
 
 
-def _kept_words(manifest: Manifest | None) -> str:
+def kept_words(manifest: Manifest | None) -> str:
+    """Return what is kept of a table, in words: how much, and since when."""
     if manifest is None:
         return "nothing"
     if manifest.state == "complete":
         return f"complete, {manifest.n_rows:,} rows, fetched {manifest.facts.get('fetched_at')}"
-    return f"{manifest.n_rows:,} of {manifest.total:,} rows" if manifest.total else "begun"
+    begun = f", begun {manifest.facts.get('begun_at')}"
+    return f"{manifest.n_rows:,} of {manifest.total:,} rows{begun}" if manifest.total else f"no rows{begun}"
 
 
 def expected_bytes(question: Question, n_rows: int) -> int:
@@ -258,6 +287,20 @@ def _bytes_of(column: PlannedColumn) -> int:
     return 1_500 if column.repeats else 60
 
 
-def schema_of(question: Question) -> Any:
-    """Return the Arrow schema of the table, unknown types still as JSON text."""
-    return arrow_schema(question.columns)
+def facts_of(question: Question, manifest: Manifest) -> dict[str, Any]:
+    """Return where a finished table comes from and when it was fetched, as JSON for its frames."""
+    request = dict(manifest.request)
+    text = json.dumps(request.get("query"), ensure_ascii=False)
+    if len(text) > _QUERY_IN_FACTS:  # pandas copies these facts with every step
+        request["query"] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "n_characters": len(text)}
+    return {
+        "fetched_at": manifest.facts.get("fetched_at"),
+        "begun_at": manifest.facts.get("begun_at"),
+        "deployment": question.deployment,
+        "release": manifest.facts.get("release"),
+        "owner": question.owner,
+        "n_entries": manifest.n_rows,
+        "n_problems": len(manifest.problems),
+        "key": key_of(question),
+        "request": request,
+    }

@@ -19,7 +19,6 @@ Rules, each with its case in ``tests/data/query-cases.json`` and its test:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
@@ -50,7 +49,8 @@ from nomadquery.query.criteria import (
     Within,
     canonical,
 )
-from nomadquery.query.resolve import custom_quantity
+from nomadquery.query.optimade_syntax import double_quoted
+from nomadquery.query.resolve import custom_quantity, has_one_value
 
 Json = dict[str, Any]
 
@@ -98,7 +98,7 @@ class _Writer:
         match leaf:
             case Equals(_, value):
                 return {name: value}
-            case HasAll(_, several) if nested:
+            case HasAll(_, several) if nested or has_one_value(quantity):
                 return {"and": [{name: value} for value in several]}
             case HasAll(_, several):
                 return {name: {"all": list(several)}}
@@ -152,6 +152,9 @@ class _Writer:
             raise NotExpressible(
                 f"Within {section} NOMAD cannot ask for all or none of several items at {leaf.quantity}."
             )
+        most = self._most_values(quantity)
+        if isinstance(leaf, HasAny) and len(leaf.values) > most:
+            raise NotExpressible(f"Within {section} NOMAD takes at most {most:,} values at {leaf.quantity}.")
         match leaf:
             case Equals(_, value):
                 return {_unused(f"{name}:all", so_far, section): [value]} if name in so_far else {name: value}
@@ -201,15 +204,3 @@ def _low(leaf: Range) -> Value | None:
 
 def _high(leaf: Range) -> Value | None:
     return leaf.lte if leaf.lt is None else leaf.lt
-
-
-def double_quoted(filter_text: str) -> str:
-    """Return the OPTIMADE filter with its single-quoted strings double-quoted, as NOMAD needs them."""
-
-    def requoted(found: re.Match[str]) -> str:
-        if found[0].startswith('"'):
-            return found[0]
-        inside = found[0][1:-1].replace("\\'", "'").replace('"', '\\"')
-        return f'"{inside}"'
-
-    return re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', requoted, filter_text)

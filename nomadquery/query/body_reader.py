@@ -6,12 +6,14 @@ spelling; everything else becomes the tree that the server evaluates.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from nomadquery.errors import QuantityNotFound, QueryError, WouldBeMisread
-from nomadquery.query import formulas, values
+from nomadquery.query import dates, formulas, values
+from nomadquery.query.bounds import SIDES, as_meant, as_sent
 from nomadquery.query.catalogue import Catalogue, Quantity, catalogue_for
 from nomadquery.query.criteria import (
     EVERYTHING,
@@ -20,7 +22,6 @@ from nomadquery.query.criteria import (
     Equals,
     HasAll,
     HasAny,
-    HasNone,
     Not,
     Optimade,
     Or,
@@ -30,9 +31,8 @@ from nomadquery.query.criteria import (
     canonical,
 )
 from nomadquery.query.optimade_syntax import check_filter
-from nomadquery.query.resolve import custom_quantity, unknown_quantity
+from nomadquery.query.resolve import comparable_in, custom_quantity, has_one_value, unknown_quantity
 
-_SIDES: Final = ("gt", "gte", "lt", "lte")
 _SETS: Final = ("any", "all", "none")
 _LOGIC: Final = ("and", "or", "not")
 _DTYPES: Final = ("str", "int", "float", "bool", "datetime")
@@ -63,7 +63,15 @@ class _Reader:
         if query is None:
             return EVERYTHING
         if not isinstance(query, Mapping):
-            raise QueryError(f"A NOMAD query is a JSON object, not {type(query).__name__}: {_shown(query)}.")
+            raise QueryError(
+                f"A NOMAD query is a JSON object, not {type(query).__name__}: {_shown(query)}. "
+                'Write for example {"results.material.n_elements": 1}.'
+            )
+        if query.keys() in ({"name", "value"}, {"prefix", "query"}):
+            raise QueryError(
+                f"{_shown(dict(query))} is the form in which NOMAD echoes a query, which it does not read. "
+                'Write {"results.material.n_elements": 2}, or {"results.material": {"n_elements": 2}}.'
+            )
         logic = [key for key in query if key in _LOGIC]
         if logic:
             return self._logical(logic[0], query)
@@ -109,7 +117,7 @@ class _Reader:
             return self._section_form(quantity, value, word)
         if word is None and isinstance(value, Mapping):
             return self._object(quantity, value, section)
-        if word in _SIDES:
+        if word in SIDES:
             return _range(quantity, {word: value})
         if word in _SETS:
             return self._set(quantity, str(word), value, section)
@@ -140,14 +148,16 @@ class _Reader:
         if len(words) == 1 and words[0] in _SETS:
             if section:
                 raise QueryError(
-                    f"Inside a section NOMAD takes the suffix only: write {name.rpartition('.')[2]}:{words[0]}."
+                    f"Inside a section NOMAD takes the suffix only: write "
+                    f"{name.removeprefix(section + '.')}:{words[0]}."
                 )
             return self._set(quantity, words[0], value[words[0]], section)
-        if all(word in _SIDES for word in words):
+        if all(word in SIDES for word in words):
             return _range(quantity, {str(word): bound for word, bound in value.items()})
         raise QueryError(
-            f"{{{', '.join(words)}}} does not compare {name}. An object takes either one of any, all, none with a list, "
-            "or bounds (gt or gte, lt or lte); different kinds go into separate objects of an 'and'."
+            f"{{{', '.join(words)}}} does not compare {name}. An object takes either one of any, all, none "
+            "with a list, or bounds (gt or gte, lt or lte); different kinds go into separate objects of an "
+            "'and'. Words are lower case."
         )
 
     def _set(
@@ -155,11 +165,12 @@ class _Reader:
     ) -> Criterion:
         name = quantity.name
         if not isinstance(value, list | tuple):
-            raise QueryError(f"{name}:{word} takes a list: {{{name + ':' + word!r}: [{_shown(value)}]}}.")
+            inside = "…" if value is None else _shown(value)
+            raise QueryError(f"{name}:{word} takes a list: {{{name + ':' + word!r}: [{inside}]}}.")
         if not value:
             raise WouldBeMisread(
-                f"An empty list at {name} asks nothing: NOMAD finds everything or, with 'any', by release everything "
-                "or nothing. Leave it out."
+                f"An empty list at {name} asks nothing: NOMAD finds everything or, with 'any', by release "
+                "everything or nothing. Leave it out."
             )
         several = tuple(_scalar(item, quantity) for item in value)
         in_one_item = quantity.nested is not None and not _below(section, quantity.nested)
@@ -173,10 +184,7 @@ class _Reader:
         if word == "none":
             return Not(Or(tuple(_equals(quantity, item) for item in several)))
         every = canonical(And(tuple(_equals(quantity, item) for item in several)))
-        outer_repeats = [
-            s for s in quantity.repeats if quantity.nested is None or len(s) > len(quantity.nested)
-        ]
-        if isinstance(every, HasAll) and not quantity.shape and not outer_repeats:
+        if isinstance(every, HasAll) and has_one_value(quantity, quantity.nested or ""):
             raise WouldBeMisread(
                 f"{'A bare list' if bare else word!r} means that all values hold at once, which {name} "
                 f"with one value{' an item' if quantity.nested else ''} never does. For one of them write "
@@ -187,19 +195,32 @@ class _Reader:
     def _section_form(self, section: Quantity, value: object, word: str | None) -> Criterion:
         name = section.name
         if word is not None or not isinstance(value, Mapping):
-            children = ", ".join(self.catalogue.children(name)[:6])
             raise WouldBeMisread(
-                f"{name!r} is a section and equals nothing. Compare one of its quantities: {children}."
+                f"{name!r} is a section and equals nothing. Compare one of its quantities: "
+                f"{comparable_in(name, self.catalogue)}."
             )
         if not value:
             raise WouldBeMisread(f"NOMAD reads {{{name!r}: {{}}}} as everything. Leave it out.")
         parts = tuple(self._criterion(str(key), inner, section=name) for key, inner in value.items())
-        return Within(name, parts) if name in self.catalogue.nested_sections else And(parts)
+        if name not in self.catalogue.nested_sections:
+            return And(parts)
+        if any(_wants_several_of_one(part, name, self.catalogue) for part in _parts(canonical(And(parts)))):
+            raise WouldBeMisread(f"One item of {name} never has two values of one of these: {_shown(value)}.")
+        return Within(name, parts)
+
+
+def _parts(criterion: Criterion) -> tuple[Criterion, ...]:
+    return criterion.criteria if isinstance(criterion, And) else (criterion,)
+
+
+def _wants_several_of_one(leaf: Criterion, section: str, catalogue: Catalogue) -> bool:
+    found = catalogue.find(leaf.quantity) if isinstance(leaf, HasAll) else None
+    return found is not None and has_one_value(found, section)
 
 
 def _split_word(key: str) -> tuple[str, str | None]:
     name, colon, word = key.rpartition(":")
-    return (name, word) if colon and word in (*_SIDES, *_SETS) else (key, None)
+    return (name, word) if colon and word in (*SIDES, *_SETS) else (key, None)
 
 
 def _refuse_doubles(query: Mapping[Any, Any]) -> None:
@@ -215,11 +236,12 @@ def _refuse_doubles(query: Mapping[Any, Any]) -> None:
 
 
 def _optimade(value: object) -> Criterion:
-    filters = value if isinstance(value, list | tuple) else [value]
-    for text in filters:
+    filters: list[str] = []
+    for text in value if isinstance(value, list | tuple) else [value]:
         if not isinstance(text, str):
             raise QueryError(f"optimade_filter takes a text, not {_shown(text)}.")
         check_filter(text)
+        filters.append(text)
     return And(tuple(Optimade(text) for text in filters))
 
 
@@ -231,25 +253,34 @@ def _range(quantity: Quantity, bounds: Mapping[str, object]) -> Criterion:
             raise QueryError(f"The bound {side} of {name} must be a number or a text, not {_shown(bound)}.")
     if {"gt", "gte"} <= given.keys() or {"lt", "lte"} <= given.keys():
         raise QueryError(f"{name} has two bounds on one side; keep one of gt and gte, one of lt and lte.")
-    if not any(given.values()):
-        raise QueryError(
-            f"NOMAD refuses a range whose bounds are all zero or empty. Add a bound that every value satisfies: "
-            f'{{"{name}": {{"gte": 0, "lte": 1e308}}}}; Q.{name} >= 0 does so by itself.'
-        )
-    if formulas.formula_order(name) in {"hill", "iupac"}:
+    if quantity.kind == "boolean":
+        raise QueryError(f"{name} is true or false and has no order: write {{{name!r}: true}}.")
+    if formulas.normalised_by_server(name):
         raise QueryError(f"NOMAD fails on ranges of {name}; formulas have no order.")
-    return Range(name, **{side: _scalar(bound, quantity, in_range=True) for side, bound in given.items()})
+    leaf = Range(name, **{side: _scalar(bound, quantity, side=side) for side, bound in given.items()})
+    if not any(given.values()):
+        right = as_sent(leaf, quantity) if len(given) == 1 else {"gte": 0, "lte": 1}
+        raise QueryError(
+            "NOMAD refuses a range whose bounds are all zero or empty, or has none. Add a bound that every "
+            f"value satisfies: {json.dumps({name: right})}."
+        )
+    return as_meant(leaf, quantity)
 
 
 def _equals(quantity: Quantity, value: Value) -> Criterion:
-    if quantity.kind == "text" and isinstance(value, str):
-        several = values.stored_spellings(value, quantity, strict=False)
-        return HasAny(quantity.name, several) if len(several) > 1 else Equals(quantity.name, str(several[0]))
-    return Equals(quantity.name, value)
+    if quantity.kind != "text" or not isinstance(value, str):
+        return Equals(quantity.name, value)
+    several = values.stored_spellings(value, quantity, strict=False)
+    if len(several) == 1 and several[0] != value and not formulas.normalised_by_server(quantity.name):
+        raise WouldBeMisread(
+            f"NOMAD compares {quantity.name} letter by letter and never finds {value!r}: "
+            f"it stores {several[0]!r}."
+        )
+    return HasAny(quantity.name, several) if len(several) > 1 else Equals(quantity.name, several[0])
 
 
-def _scalar(value: object, quantity: Quantity, *, in_range: bool = False) -> Value:
-    """Return a JSON scalar as the index reads it for this quantity."""
+def _scalar(value: object, quantity: Quantity, *, side: str = "") -> Value:
+    """Return a JSON scalar as the index reads it for this quantity, as the bound ``side`` of a range."""
     if value is None or not isinstance(value, str | int | float):
         raise QueryError(
             f"{quantity.name} is compared with text, numbers or true/false, not with {_shown(value)}."
@@ -257,30 +288,28 @@ def _scalar(value: object, quantity: Quantity, *, in_range: bool = False) -> Val
     match quantity.kind:
         case "text":
             return value if isinstance(value, str) else _as_text(value)
-        case "boolean":
-            if value in {"true", "false"}:
-                return value == "true"
+        case "boolean" if value in {"true", "false"}:
+            return value == "true"
         case "number" | "integer" if not isinstance(value, bool):
-            return _as_number(value, quantity)
-        case "date" if in_range and isinstance(value, bool):
-            pass
+            return values.stored_number(_as_number(value, quantity), quantity)
+        case "date" if not isinstance(value, bool):
+            return dates.as_indexed(value, last=side in {"gt", "lte"})
         case "other":
             return value
         case _:
-            pass
-    return values.stored_spellings(value, quantity, strict=False)[0]
+            return values.stored_spellings(value, quantity, strict=False)[0]
 
 
-def _as_number(value: str | float, quantity: Quantity) -> Value:
+def _as_number(value: str | float, quantity: Quantity) -> int | float:
+    if not isinstance(value, str):
+        return value
     try:
-        number = float(value)
+        return float(value)
     except ValueError as error:
         raise QueryError(
             f"{quantity.name} holds numbers{f' in {quantity.unit}' if quantity.unit else ''}; "
             f"{value!r} is none, and NOMAD refuses it."
         ) from error
-    whole = quantity.kind == "integer" and number.is_integer()
-    return int(value) if whole and isinstance(value, int) else int(number) if whole else number
 
 
 def _as_text(value: float | bool) -> str:
@@ -292,7 +321,7 @@ def _checked_custom(name: str) -> Quantity:
     dtype = name.rpartition("#")[2]
     if schema.startswith(_WITH_DTYPE) and dtype not in _DTYPES:
         raise QuantityNotFound(
-            f"{name!r} needs the data type at its end: {name.split('#')[0]}#{schema.split('#')[0]}#<type>, "
+            f"{name!r} needs the data type at its end: {'#'.join(name.split('#')[:2])}#<type>, "
             f"where the type is one of {', '.join(_DTYPES)}.",
             name=name,
         )
@@ -300,10 +329,19 @@ def _checked_custom(name: str) -> Quantity:
 
 
 def _not_a_quantity(name: str, catalogue: Catalogue) -> QuantityNotFound:
-    head, _, last = name.rpartition(".")
-    if last in {*_SIDES, *_SETS} or name.lower() in _LOGIC:
+    words = ", ".join((*SIDES, *_SETS))
+    if name.lower() in _LOGIC:
         return QuantityNotFound(
-            f"{name!r}: NOMAD's words are lower case and stand as {head}:{last} or {{'and': […]}}.", name=name
+            f'NOMAD writes {name.lower()!r} in lower case: {{"{name.lower()}": …}}.', name=name
+        )
+    known, _, word = name.rpartition(":")
+    if not known:
+        known, _, word = name.rpartition(".")
+    if word.lower() in {*SIDES, *_SETS} or (catalogue.find(known) is not None and ":" in name):
+        return QuantityNotFound(
+            f"{word!r} is no word of NOMAD's for {known}; there are {words}, as in {{'{known}:gte': …}}.",
+            name=name,
+            nearest=(known,),
         )
     return unknown_quantity(name, catalogue)
 

@@ -167,6 +167,12 @@ class Catalogue:
             below |= {*SHORT_NAMES, *(name for name in _RETURNED_ONLY if "." not in name)}
         return tuple(sorted(below))
 
+    def references_on(self, name: str) -> tuple[str, ...]:
+        """Return the references that the path ``name`` leads through, outermost first, in full."""
+        names = name.split(".")
+        heads = (".".join(names[:end]) for end in range(1, len(names)))
+        return tuple(head for head in heads if self._is_reference(head))
+
     def nearest(self, name: str, count: int = 5) -> tuple[str, ...]:
         """Return known names that resemble ``name``, best first."""
         wanted = name.rpartition(".")[2]
@@ -230,6 +236,12 @@ class Catalogue:
         if row is None and not parent:
             row = sections[sections[above][1]["metadata"][0]][0].get(leaf)
         return None if row is None else (row[0], row[1], row[2], row[4])
+
+    def _is_reference(self, path: str) -> bool:
+        parent, _, leaf = path.rpartition(".")
+        above = self._section_at(parent)
+        row = None if above is None else self._tables["sections"][above][0].get(leaf)
+        return row is not None and row[0] == "reference"
 
     def _section_at(self, path: str) -> str | None:
         """Return the section class at ``path``; references are followed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
+from nomadquery.query.bounds import bounds_of
+from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.criteria import (
     EVERYTHING,
     And,
@@ -20,9 +22,24 @@ from nomadquery.query.criteria import (
     Value,
     Within,
 )
+from nomadquery.query.path import is_attribute
+from nomadquery.query.resolve import UNCHECKED, full_name
 
 _VALUES_SHOWN = 12
-_SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_VALUES_WRITTEN = 1000
+_SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_INCLUSIVE: Final = {
+    ("gte", "lte"): "both included",
+    ("gte", "lt"): "the first included",
+    ("gt", "lte"): "the second included",
+    ("gt", "lt"): "both excluded",
+}
+_INCLUSIVE_WORDS: Final = {
+    ("gte", "lte"): "",
+    ("gte", "lt"): ", inclusive='left'",
+    ("gt", "lte"): ", inclusive='right'",
+    ("gt", "lt"): ", inclusive='neither'",
+}
 
 
 def in_words(criterion: Criterion) -> str:
@@ -33,61 +50,65 @@ def in_words(criterion: Criterion) -> str:
     return "\n".join(line for part in parts for line in _lines(part))
 
 
-def in_python(criterion: Criterion) -> str:
-    """Return the Python expression that builds the query."""
+def in_python(criterion: Criterion, section: str = "") -> str:
+    """Return the Python expression that builds the query; names are relative to ``section``.
+
+    Lists of more than 1,000 values are cut short.
+    """
     match criterion:
         case And(()):
             return "Query()"
         case And(parts):
-            return " & ".join(_operand(part) for part in parts)
+            return " & ".join(_operand(part, section) for part in parts)
         case Or(()):
             return "~Query()"
         case Or(parts):
-            return " | ".join(_operand(part) for part in parts)
-        case Not(Equals(quantity, value)):
-            return f"{_q(quantity)} != {value!r}"
+            return " | ".join(_operand(part, section) for part in parts)
+        case Not(Equals(name, value)) if not _is_measured(name, section):
+            return f"{_q(name, section)} != {value!r}"
         case Not(inner):
-            return f"~{_operand(inner)}"
-        case Within(section, parts):
-            return f"within({section!r}, {', '.join(_in_section(part, section) for part in parts)})"
+            return f"~{_operand(inner, section)}"
+        case Within(name, parts):
+            below = full_name(name, section)
+            return f"within({name!r}, {', '.join(in_python(part, below) for part in parts)})"
         case Optimade(text):
             return f"optimade({text!r})"
         case _:
-            return _leaf_in_python(criterion)
+            return _leaf_in_python(criterion, section)
 
 
-def _operand(criterion: Criterion) -> str:
-    text = in_python(criterion)
-    return (
-        text
-        if text.startswith(("within(", "optimade(", "Query()")) or text.endswith(")") and _is_call(criterion)
-        else f"({text})"
-    )
+def _operand(criterion: Criterion, section: str) -> str:
+    text = in_python(criterion, section)
+    return text if _is_call(criterion, section) else f"({text})"
 
 
-def _is_call(criterion: Criterion) -> bool:
-    if isinstance(criterion, Range):
-        return _spans(criterion) in {"all", "closed"}
-    return isinstance(criterion, HasAll | HasAny | HasNone | Within | Optimade)
+def _is_call(criterion: Criterion, section: str) -> bool:
+    """Return whether the expression is one call, which needs no parentheses."""
+    match criterion:
+        case HasAll() | HasAny() | HasNone() | Within() | Optimade() | And(()):
+            return True
+        case Equals(name):
+            return _is_measured(name, section)
+        case Range():
+            return len(bounds_of(criterion)) != 1
+        case _:
+            return False
 
 
-def _in_section(criterion: Criterion, section: str) -> str:
-    text = in_python(criterion)
-    return text.replace(f"Q.{section}.", "Q.")
-
-
-def _q(name: str) -> str:
-    if name.startswith("!"):
+def _q(name: str, section: str) -> str:
+    if name.startswith(UNCHECKED):
         return f"Q[{name[1:]!r}].unchecked()"
-    plain = all(part.isidentifier() for part in name.split("."))
+    name = name.removeprefix(f"{section}.") if section else name
+    plain = all(map(is_attribute, name.split(".")))
     return f"Q.{name}" if plain else f"Q[{name!r}]"
 
 
-def _leaf_in_python(leaf: Leaf) -> str:
-    name = _q(leaf.quantity)
+def _leaf_in_python(leaf: Leaf, section: str) -> str:
+    name = _q(leaf.quantity, section)
     match leaf:
         case Equals(_, value):
-            return f"{name} == {value!r}"
+            measured = _is_measured(leaf.quantity, section)
+            return f"{name}.has_any({value!r})" if measured else f"{name} == {value!r}"
         case HasAll(_, values):
             return f"{name}.has_all({_listed(values)})"
         case HasAny(_, values):
@@ -101,36 +122,32 @@ def _leaf_in_python(leaf: Leaf) -> str:
 
 
 def _range_in_python(leaf: Range, name: str) -> str:
-    match _spans(leaf):
-        case "all":
+    match list(bounds_of(leaf).items()):
+        case []:
             return f"{name}.exists()"
-        case "closed":
-            return f"{name}.between({leaf.gte!r}, {leaf.lte!r})"
+        case [(side, bound)]:
+            return f"{name} {_SIGNS[side]} {bound!r}"
+        case [(lower, low), (upper, high), *_]:
+            return f"{name}.between({low!r}, {high!r}{_INCLUSIVE_WORDS[lower, upper]})"
         case _:
-            given = [
-                (sign, getattr(leaf, side))
-                for side, sign in _SIGNS.items()
-                if getattr(leaf, side) is not None
-            ]
-            return (
-                " & ".join(f"({name} {sign} {bound!r})" for sign, bound in given)
-                if len(given) > 1
-                else (f"{name} {given[0][0]} {given[0][1]!r}")
-            )
+            raise AssertionError("a dictionary has none, one or more items")
 
 
-def _spans(leaf: Range) -> str:
-    if leaf == Range(leaf.quantity):
-        return "all"
-    return "closed" if leaf.gte is not None and leaf.lte is not None else "open"
+def _is_measured(name: str, section: str) -> bool:
+    """Return whether Q refuses ``==`` because it is a float with a dimension."""
+    known = catalogue_for().find(full_name(name, section))
+    return known is not None and known.kind == "number" and known.is_dimensional
 
 
 def _listed(values: tuple[Value, ...]) -> str:
-    return ", ".join(repr(value) for value in values)
+    written = ", ".join(repr(value) for value in values[:_VALUES_WRITTEN])
+    return written + (f", … {len(values)} values" if len(values) > _VALUES_WRITTEN else "")
 
 
 def _lines(criterion: Criterion) -> list[str]:
     match criterion:
+        case And(()):
+            return ["any entry"]
         case And(parts):
             return ["all of:", *_indented(parts)]
         case Or(()):
@@ -165,22 +182,25 @@ def _sentence(leaf: Leaf) -> str:
         case HasNone(_, values):
             return f"{name} has none of {_shown(values)} (entries without {name} included)"
         case Range():
-            if _spans(leaf) == "all":
-                return f"{name} has a value"
-            if _spans(leaf) == "closed":
-                return f"{name} is between {leaf.gte!r} and {leaf.lte!r}, both included"
-            bounds = [
-                f"{sign} {getattr(leaf, side)!r}"
-                for side, sign in _SIGNS.items()
-                if getattr(leaf, side) is not None
-            ]
-            return f"{name} {' and '.join(bounds)}"
+            return _range_in_words(leaf, name)
         case _:
             assert_never(leaf)
 
 
+def _range_in_words(leaf: Range, name: str) -> str:
+    match list(bounds_of(leaf).items()):
+        case []:
+            return f"{name} has a value"
+        case [(side, bound)]:
+            return f"{name} {_SIGNS[side]} {bound!r}"
+        case [(lower, low), (upper, high), *_]:
+            return f"{name} is between {low!r} and {high!r}, {_INCLUSIVE[lower, upper]}"
+        case _:
+            raise AssertionError("a dictionary has none, one or more items")
+
+
 def _plain(name: str) -> str:
-    return name.removeprefix("!")
+    return name.removeprefix(UNCHECKED)
 
 
 def _shown(values: tuple[Value, ...]) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
 from itertools import permutations
 from typing import Literal
 
@@ -27,7 +27,9 @@ _ENDINGS: dict[str, Order] = {
     "chemical_formula_anonymous": "anonymous",
     "chemical_formula_descriptive": "descriptive",
 }
-_PART = re.compile(r"([A-Z][a-z]*)(\d*)")
+_NUMBER = r"(?P<times>\d+\.?\d*|\.\d+)?"
+_PART = re.compile(rf"(?P<open>\()|(?:(?P<close>\))|(?P<element>[A-Z][a-z]*)){_NUMBER}")
+_PLAIN = re.compile(r"(?:[A-Z][a-z]*\d*)+")
 _MOST_ELEMENTS_PERMUTED = 6
 
 
@@ -37,13 +39,30 @@ def formula_order(quantity: str) -> Order | None:
 
 
 def composition(formula: str) -> Mapping[str, int] | None:
-    """Return element → number of atoms of ``"TiO2"``, ``None`` for what is no plain formula."""
-    if not re.fullmatch(rf"(?:{_PART.pattern})+", formula):
+    """Return element → number of atoms of ``"TiO2"`` or ``"Mg(OH)2"``, ``None`` for what is no formula.
+
+    Fractions (``"Cs0.5Rb0.5I"``) become the smallest whole numbers, as NOMAD does.
+    """
+    groups: list[dict[str, Fraction]] = [{}]
+    position = 0
+    while position < len(formula):
+        part = _PART.match(formula, position)
+        if part is None or (part["close"] and len(groups) == 1):
+            return None
+        position = part.end()
+        times = Fraction(part["times"] or 1)
+        if part["open"]:
+            groups.append({})
+            continue
+        found = groups.pop() if part["close"] else {part["element"]: Fraction(1)}
+        for element, number in found.items():
+            groups[-1][element] = groups[-1].get(element, Fraction(0)) + number * times
+    counts = groups[0]
+    if len(groups) > 1 or not counts or not all(counts.values()):
         return None
-    counts: Counter[str] = Counter()
-    for element, number in _PART.findall(formula):
-        counts[element] += int(number or 1)
-    return counts if all(counts.values()) else None
+    whole = math.lcm(*(number.denominator for number in counts.values()))
+    found_counts = {element: int(number * whole) for element, number in counts.items()}
+    return found_counts if whole == 1 else _reduced(found_counts)
 
 
 def normalised_by_server(quantity: str) -> bool:
@@ -64,7 +83,7 @@ def stored_spellings(formula: str, order: Order) -> tuple[str, ...]:
         If the order of a descriptive formula cannot be told and has too many elements to try all.
     """
     counts = composition(formula)
-    if counts is None and order == "descriptive":
+    if order == "descriptive" and not _PLAIN.fullmatch(formula):
         return (formula,)
     if counts is None:
         raise QueryError(f"{formula!r} is not a chemical formula; write it like 'TiO2' or 'C2H6'.")
@@ -128,7 +147,7 @@ def _hill_rank(element: str, counts: Mapping[str, int]) -> tuple[int, str]:
 
 def _reduced(counts: Mapping[str, int]) -> Mapping[str, int]:
     divisor = math.gcd(*counts.values())
-    return Counter({element: number // divisor for element, number in counts.items()})
+    return {element: number // divisor for element, number in counts.items()}
 
 
 def _text(counts: Mapping[str, int], elements: list[str]) -> str:

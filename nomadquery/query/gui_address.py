@@ -27,7 +27,6 @@ from urllib.parse import quote
 
 from nomadquery.errors import NotExpressible
 from nomadquery.query import dates
-from nomadquery.query.body import double_quoted
 from nomadquery.query.criteria import (
     And,
     Criterion,
@@ -42,6 +41,7 @@ from nomadquery.query.criteria import (
     canonical,
 )
 from nomadquery.query.gui_filters import FILTERS, SECTIONS, Mode
+from nomadquery.query.optimade_syntax import double_quoted
 from nomadquery.query.params import LONGEST_ADDRESS_BYTES, SIDES
 
 ELEMENTS: Final = "results.material.elements"

@@ -28,6 +28,18 @@ def check_filter(text: str) -> None:
     _Parser(text).check()
 
 
+def double_quoted(filter_text: str) -> str:
+    """Return the OPTIMADE filter with its single-quoted strings double-quoted, as NOMAD needs them."""
+
+    def requoted(found: re.Match[str]) -> str:
+        if found[0].startswith('"'):
+            return found[0]
+        inside = found[0][1:-1].replace("\\'", "'").replace('"', '\\"')
+        return f'"{inside}"'
+
+    return re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', requoted, filter_text)
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text

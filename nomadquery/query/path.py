@@ -7,11 +7,20 @@ section). The text form is read here but for the criteria, whose grammar is in `
 
 from __future__ import annotations
 
+import keyword
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from nomadquery.errors import QueryError
 from nomadquery.query.criteria import Criterion
+
+#: The methods of a typed path. A quantity called like one is reached by ``Q["a.b.count"]``.
+METHODS: Final = (
+    *("between", "has_all", "has_any", "has_none", "has_exactly", "has_only", "isin", "exists"),
+    *("unchecked", "stored_in", "matching", "to"),
+    *("first", "last", "min", "max", "mean", "count", "size"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,12 @@ def is_plain(path: Path) -> bool:
     return all(isinstance(step, Name) for step in path.steps)
 
 
+def is_attribute(name: str) -> bool:
+    """Return whether a step can be typed behind a dot: ``Q.results``."""
+    is_word = name.isidentifier() and not keyword.iskeyword(name)
+    return is_word and not name.startswith("_") and name not in METHODS
+
+
 def path_of(name: str) -> Path:
     """Return the path of a dotted name; what follows ``#`` is a schema and stays whole."""
     plain, hash_, schema = name.partition("#")
@@ -96,7 +111,7 @@ def split_brackets(text: str) -> list[tuple[str, str]]:
     position = 0
     while position < len(text):
         if text[position] == "[":
-            end = _closing(text, position)
+            end = closing_bracket(text, position)
             pieces.append(("bracket", text[position + 1 : end].strip()))
             position = end + 1
             continue
@@ -122,18 +137,20 @@ def position_or_slice(text: str) -> Index | Slice | None:
     return Slice(*(None if bound is None else int(bound) for bound in found.groups()))
 
 
-def _closing(text: str, opening: int) -> int:
-    depth, quote = 0, ""
+def closing_bracket(text: str, opening: int) -> int:
+    """Return where the bracket at ``opening`` closes; brackets inside and quoted text are passed over."""
+    depth, quote, escaped = 0, "", False
     for position in range(opening, len(text)):
         character = text[position]
-        if quote:
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = character == "\\"
             quote = "" if character == quote else quote
         elif character in "\"'":
             quote = character
-        elif character == "[":
-            depth += 1
-        elif character == "]":
-            depth -= 1
+        elif character in "[]":
+            depth += 1 if character == "[" else -1
             if depth == 0:
                 return position
     raise QueryError(f"{text!r} is not a path: '[' is not closed.")

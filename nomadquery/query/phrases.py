@@ -4,10 +4,13 @@
 
     results.material.elements has_all Ti O
     gap >= "1.1 eV" and not (program == VASP or program == exciting)
+    results.properties.electronic.band_gap[type == direct and value >= "1.1 eV"]
     run[-1].calculation[kind == "x"].energy.total.value in eV
 
-A criterion is a quantity, one of ``== != < <= > >= between has_all has_any has_none isin
-exists`` and its values; values with blanks or signs are quoted. ``and or not ( )`` combine.
+A criterion is a quantity, one of ``== != < <= > >= between has_all has_any has_none has_exactly
+has_only isin exists`` and its values; values with blanks or signs are quoted, blanks or commas stand
+between them. A section with a criterion in brackets asks for one item that satisfies it.
+``and or not ( )`` combine.
 """
 
 from __future__ import annotations
@@ -15,20 +18,47 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final, NoReturn, get_args
 
 from nomadquery.errors import QueryError
-from nomadquery.query.criteria import And, Criterion, Equals, HasAll, HasAny, HasNone, Not, Or, Range, Value
-from nomadquery.query.path import Items, Name, Path, Step, path_of, position_or_slice, split_brackets
+from nomadquery.query.comparison import Operand
+from nomadquery.query.criteria import (
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Not,
+    Or,
+    Range,
+    Value,
+    Within,
+)
+from nomadquery.query.path import (
+    Items,
+    Name,
+    Path,
+    Step,
+    closing_bracket,
+    dotted,
+    path_of,
+    position_or_slice,
+    split_brackets,
+)
 from nomadquery.query.short_names import Rule
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
-      |(?P<sign>==|!=|<=|>=|<|>|&|\||~|\(|\)|,)
+      |(?P<sign>==|!=|<=|>=|=|<|>|&|\||~|\(|\)|,)
       |(?P<word>[^\s()<>=!&|~,"']+))""",
     re.VERBOSE,
 )
 _NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+#: A path up to its first bracket, from a bracket on, and up to the next.
+_BRACKETED: Final = re.compile(r"[\w.#:]+\[")
+_REST: Final = re.compile(r"[\w.#:]+")
+_NEXT_BRACKET: Final = re.compile(r"\[")
 _JOINERS: Final = {"and": "and", "&": "and", "or": "or", "|": "or", ")": ")"}
 _RULE_CALL: Final = re.compile(r"^(?P<path>.*)\.(?P<rule>\w+)\(\)$", re.DOTALL)
 
@@ -41,13 +71,16 @@ _OPERATORS: Final[dict[str, Callable[[str, tuple[Value, ...]], Criterion]]] = {
     ">": lambda q, v: Range(q, gt=v[0]),
     ">=": lambda q, v: Range(q, gte=v[0]),
     "between": lambda q, v: Range(q, gte=v[0], lte=v[1]),
-    "has_all": lambda q, v: HasAll(q, v),
-    "has_any": lambda q, v: HasAny(q, v),
-    "has_none": lambda q, v: HasNone(q, v),
-    "isin": lambda q, v: HasAny(q, v),
+    "has_all": HasAll,
+    "has_any": HasAny,
+    "has_none": HasNone,
+    "has_exactly": lambda q, v: Operand(q, q).has_exactly(v).criterion,
+    "has_only": lambda q, v: Operand(q, q).has_only(v).criterion,
+    "isin": HasAny,
     "exists": lambda q, _: Range(q),
 }
-_N_VALUES: Final = {"between": 2, "exists": 0} | {word: 1 for word in ("==", "=", "!=", "<", "<=", ">", ">=")}
+_ONE_VALUE: Final = ("==", "=", "!=", "<", "<=", ">", ">=")
+_N_VALUES: Final = {"between": 2, "exists": 0, **dict.fromkeys(_ONE_VALUE, 1)}
 
 
 def read_criterion(text: str) -> Criterion:
@@ -76,10 +109,10 @@ def read_path(text: str) -> Path:
 
 def read_column(text: str) -> tuple[Path, Rule | None, str | None]:
     """Return path, rule and unit of ``"run[0].system.atoms.labels.size()"`` or ``"path in eV"``."""
-    body, _, unit = (
-        text.rpartition(" in ") if " in " in text and not text.rstrip().endswith("]") else (text, "", "")
-    )
-    found = _RULE_CALL.match(body.strip())
+    filters, bracket, tail = text.rpartition("]")
+    plain, _, unit = tail.partition(" in ")
+    body = f"{filters}{bracket}{plain}".strip()
+    found = _RULE_CALL.match(body)
     if found is None:
         return read_path(body), None, unit.strip() or None
     rules = {str(rule): rule for rule in get_args(Rule)}
@@ -104,7 +137,7 @@ class _Phrase:
     def read(self) -> Criterion:
         criterion = self._alternatives()
         if self.at < len(self.tokens):
-            raise self._unreadable()
+            self._refuse()
         return criterion
 
     def _alternatives(self) -> Criterion:
@@ -129,24 +162,31 @@ class _Phrase:
             self.at += 1
             inner = self._alternatives()
             if not self._is(")"):
-                raise self._unreadable("a ')' is missing")
+                self._refuse("a ')' is missing")
             self.at += 1
             return inner
         return self._comparison()
 
     def _comparison(self) -> Criterion:
         name = self._next("a quantity")
+        if name.kind == "sign":
+            self._refuse("expected a quantity", at=self.at - 1)
+        if name.text.endswith("]"):
+            return self._items(name)
         word = self._next("one of " + " ".join(_OPERATORS)).text
         if word not in _OPERATORS:
-            self.at -= 1
-            raise self._unreadable(f"expected one of {' '.join(_OPERATORS)}")
+            self._refuse(f"expected one of {' '.join(_OPERATORS)}", at=self.at - 1)
         values = self._values()
         wanted = _N_VALUES.get(word)
         if (wanted is None and not values) or (wanted is not None and len(values) != wanted):
-            raise self._unreadable(
-                f"{word} takes {'values' if wanted is None else wanted}, not {len(values)}"
-            )
-        return _OPERATORS[word](name.text, values)
+            self._refuse(f"{word} takes {'values' if wanted is None else wanted}, not {len(values)}")
+        return _OPERATORS[word](_unquoted(name), values)
+
+    def _items(self, token: _Token) -> Criterion:
+        *section, last = read_path(token.text).steps
+        if not isinstance(last, Items) or not all(isinstance(step, Name) for step in section):
+            self._refuse("positions and filters are for columns", at=self.at - 1)
+        return Within(dotted(Path(tuple(section))), (last.criterion,))
 
     def _values(self) -> tuple[Value, ...]:
         values: list[Value] = []
@@ -160,7 +200,7 @@ class _Phrase:
 
     def _value(self, token: _Token) -> Value:
         if token.kind == "quoted":
-            return re.sub(r"\\(.)", r"\1", token.text[1:-1])
+            return _unquoted(token)
         if _NUMBER.match(token.text):
             if self._is_unit():
                 self.at += 1
@@ -186,34 +226,46 @@ class _Phrase:
 
     def _next(self, wanted: str) -> _Token:
         if self.at >= len(self.tokens):
-            raise self._unreadable(f"expected {wanted}")
+            self._refuse(f"expected {wanted}")
         self.at += 1
         return self.tokens[self.at - 1]
 
-    def _unreadable(self, why: str = "") -> QueryError:
-        start = self.tokens[self.at].start if self.at < len(self.tokens) else len(self.text)
-        place = self.text[start:].strip() or "the end"
-        return QueryError(
-            f"Cannot read {self.text!r} at {place!r}{': ' + why if why else ''}. "
-            'Write for example: gap >= "1.1 eV" and elements has_all Ti O'
+    def _refuse(self, why: str = "", *, at: int | None = None) -> NoReturn:
+        place = self.at if at is None else at
+        start = self.tokens[place].start if place < len(self.tokens) else len(self.text)
+        raise QueryError(
+            f"Cannot read {self.text!r} at {self.text[start:].strip() or 'the end'!r}"
+            f'{": " + why if why else ""}. Write for example: gap >= "1.1 eV" and elements has_all Ti O'
         )
+
+
+def _unquoted(token: _Token) -> str:
+    return re.sub(r"\\(.)", r"\1", token.text[1:-1]) if token.kind == "quoted" else token.text
 
 
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
     position = 0
     while text[position:].strip():
-        bracket = _bracketed_word(text, position)
-        found = bracket or _TOKEN.match(text, position)
-        if found is None:
-            raise QueryError(f"Cannot read {text!r} at {text[position:].strip()!r}.")
-        kind = "word" if bracket else str(found.lastgroup)
-        start = position + len(text[position:]) - len(text[position:].lstrip())
-        tokens.append(_Token(kind, found[0].strip(), start))
-        position = found.end()
+        position += len(text[position:]) - len(text[position:].lstrip())
+        end, kind = _end_of_bracketed_path(text, position), "word"
+        if not end:
+            found = _TOKEN.match(text, position)
+            if found is None:
+                raise QueryError(f"Cannot read {text!r} at {text[position:]!r}.")
+            end, kind = found.end(), str(found.lastgroup)
+        tokens.append(_Token(kind, text[position:end], position))
+        position = end
     return tokens
 
 
-def _bracketed_word(text: str, position: int) -> re.Match[str] | None:
-    """Return a path with brackets, in which blanks and signs belong to the path."""
-    return re.compile(r"\s*[\w.#:]+(?:\[[^\]]*\][\w.#:]*)+").match(text, position)
+def _end_of_bracketed_path(text: str, position: int) -> int:
+    """Return where a path with brackets ends, in which blanks and signs belong to it; 0 if there is none."""
+    end = 0
+    found = _BRACKETED.match(text, position)
+    while found is not None:
+        closing = closing_bracket(text, found.end() - 1)
+        rest = _REST.match(text, closing + 1)
+        end = closing + 1 if rest is None else rest.end()
+        found = _NEXT_BRACKET.match(text, end)
+    return end

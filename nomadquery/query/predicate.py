@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, assert_never
 
 from nomadquery.errors import NotExpressible
 from nomadquery.query import dates, formulas
-from nomadquery.query.catalogue import Catalogue, Quantity
+from nomadquery.query.bounds import SIDES, bounds_of
+from nomadquery.query.catalogue import Catalogue, Kind, Quantity
 from nomadquery.query.criteria import (
     And,
     Criterion,
@@ -33,10 +35,20 @@ from nomadquery.query.resolve import custom_quantity
 
 Document = Mapping[str, Any]
 
-_WORDS = re.compile(r"\w+(?:[.']\w+)*")
+#: Word boundaries of Unicode's annex 29 as far as Western texts need them: a mark between letters
+#: (``don't``) or between digits (``1.5``) joins them.
+_WORDS = re.compile(r"\w(?:\w|(?<=[^\W\d])[.':\u2019\u00b7](?=[^\W\d])|(?<=\d)[.,;'](?=\d))*")
 _PREFIX_FIELDS = {"entry_name.prefix", "text_search_contents"}
 _PATH_FIELDS = {"mainfile.path", "mainfile_key.path", "files.path", "quantities.path"}
-_CUSTOM_VALUES = ("str_value", "float_value", "int_value", "bool_value", "datetime_value")
+_CUSTOM_VALUES: dict[str, Kind] = {
+    "str_value": "text",
+    "float_value": "number",
+    "int_value": "integer",
+    "bool_value": "boolean",
+    "datetime_value": "date",
+}
+#: The index leaves out longer keywords.
+_LONGEST_KEYWORD = 8191
 
 
 def matches(criterion: Criterion, document: Document, catalogue: Catalogue) -> bool:
@@ -91,17 +103,21 @@ class _Entry:
     def _leaf(self, leaf: Leaf, scope: _Scope) -> bool:
         quantity = self.catalogue.find(leaf.quantity) or custom_quantity(leaf.quantity)
         stored = list(self._values(quantity, scope))
+
+        def has(value: Value) -> bool:
+            return any(_equal(have, value, kind) for have, kind in stored)
+
         match leaf:
             case Equals(_, value):
-                return any(_equal(have, value, quantity) for have in stored)
+                return has(value)
             case HasAll(_, several):
-                return all(any(_equal(have, value, quantity) for have in stored) for value in several)
+                return all(has(value) for value in several)
             case HasAny(_, several):
-                return any(_equal(have, value, quantity) for value in several for have in stored)
+                return any(has(value) for value in several)
             case HasNone(_, several):
-                return not any(_equal(have, value, quantity) for value in several for have in stored)
+                return not any(has(value) for value in several)
             case Range():
-                return any(_between(have, leaf, quantity) for have in stored)
+                return any(_between(have, leaf, kind) for have, kind in stored)
             case _:
                 assert_never(leaf)
 
@@ -110,22 +126,31 @@ class _Entry:
         for top in scope.items:
             yield from (item for item in _reach(top, relative.split(".")) if isinstance(item, Mapping))
 
-    def _values(self, quantity: Quantity, scope: _Scope) -> Iterator[Any]:
+    def _values(self, quantity: Quantity, scope: _Scope) -> Iterator[tuple[Any, Quantity]]:
+        """Yield the indexed values with what is known of each (a custom quantity by where its value is)."""
         name = quantity.name
         if name.startswith("data.") and "#" in name:
-            yield from self._custom_values(name)
+            yield from self._custom_values(quantity)
             return
         if quantity.is_view:
             name = name.rpartition(".")[0]
         relative = name.removeprefix(f"{scope.section}.") if scope.section else name
         for item in scope.items:
-            yield from _reach(item, relative.split("."))
+            for value in _reach(item, relative.split(".")):
+                if quantity.index != "keyword" or len(str(value)) <= _LONGEST_KEYWORD:
+                    yield value, quantity
 
-    def _custom_values(self, name: str) -> Iterator[Any]:
-        known = name.rpartition("#")[0] if name.count("#") > 1 else name
+    def _custom_values(self, quantity: Quantity) -> Iterator[tuple[Any, Quantity]]:
+        path, schema = quantity.name.split("#")[:2]
         for found in self.document.get("search_quantities") or ():
-            if found.get("id") == known:
-                yield from (found[key] for key in _CUSTOM_VALUES if found.get(key) is not None)
+            stored_path, _, stored_schema = str(found.get("id")).partition("#")
+            first = (found.get("segments") or {}).get("1") or {}
+            is_of_schema = schema == stored_schema or schema in first.get("definitions", ())
+            if stored_path != path or not is_of_schema:
+                continue
+            for key, kind in _CUSTOM_VALUES.items():
+                if found.get(key) is not None and quantity.kind in {kind, "other"}:
+                    yield found[key], replace(quantity, kind=kind)
 
 
 def _reach(value: Any, names: list[str]) -> Iterator[Any]:
@@ -143,11 +168,11 @@ def _reach(value: Any, names: list[str]) -> Iterator[Any]:
 def _equal(have: Any, asked: Value, quantity: Quantity) -> bool:
     if quantity.index == "text":
         return _found_in_text(str(have), str(asked), quantity.name)
-    order = formulas.formula_order(quantity.name)
-    if order is not None and not quantity.is_view:
+    order = None if quantity.is_view else formulas.formula_order(quantity.name)
+    if order is not None:
         return formulas.same_formula(str(have), str(asked), order)
     if quantity.kind == "date":
-        return dates.moment_of(str(have)) == dates.moment_of(str(asked))
+        return not isinstance(asked, bool) and _moment(have) == _moment(dates.as_indexed(asked))
     if isinstance(have, bool) or isinstance(asked, bool):
         return have is asked
     if isinstance(have, int | float) and isinstance(asked, int | float):
@@ -159,17 +184,23 @@ def _between(have: Any, leaf: Range, quantity: Quantity) -> bool:
     if quantity.index == "text":
         return any(_in_bounds(word, leaf) for word in _words(str(have), quantity.name))
     if quantity.kind == "date":
-        bounds = {s: getattr(leaf, s) for s in ("gt", "gte", "lt", "lte")}
-        moments = {s: None if b is None else dates.moment_of(str(b)) for s, b in bounds.items()}
-        moment = dates.moment_of(str(have))
-        return _ordered(moment, **moments)
+        moments: dict[str, datetime | None] = dict.fromkeys(SIDES)
+        for side, bound in bounds_of(leaf).items():
+            moments[side] = _moment(dates.as_indexed(bound, last=side in {"gt", "lte"}))
+        return _ordered(_moment(have), **moments)
     return _in_bounds(have, leaf)
+
+
+def _moment(value: Any) -> datetime:
+    """Return an instant to the millisecond, as the index keeps it."""
+    moment = dates.moment_of(value) if isinstance(value, str) else dates.moment_of(dates.as_indexed(value))
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _in_bounds(have: Any, leaf: Range) -> bool:
     kinds = str if isinstance(have, str) else int | float
-    bounds = (leaf.gt, leaf.gte, leaf.lt, leaf.lte)
-    if isinstance(have, bool) or not all(bound is None or isinstance(bound, kinds) for bound in bounds):
+    compared = (have, *bounds_of(leaf).values())
+    if any(isinstance(value, bool) or not isinstance(value, kinds) for value in compared):
         return False
     return _ordered(have, gt=leaf.gt, gte=leaf.gte, lt=leaf.lt, lte=leaf.lte)
 

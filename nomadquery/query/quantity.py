@@ -7,42 +7,32 @@ quantity; names that they do not know are checked when the query meets a deploym
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from nomadquery import units
 from nomadquery.errors import NotExpressible, QueryError
-from nomadquery.query.catalogue import COUNTED_BY, Quantity, catalogue_for
+from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.column import Column
-from nomadquery.query.criteria import (
-    NOTHING,
-    And,
-    Criterion,
-    Equals,
-    HasAll,
-    HasAny,
-    HasNone,
-    Not,
-    Optimade,
-    Range,
-    Value,
-    Within,
+from nomadquery.query.comparison import Operand, checked
+from nomadquery.query.criteria import And, Criterion, Optimade, Range, Within
+from nomadquery.query.optimade_syntax import check_filter, double_quoted
+from nomadquery.query.path import (
+    METHODS,
+    ROOT,
+    Index,
+    Items,
+    Name,
+    Path,
+    Slice,
+    dotted,
+    is_attribute,
+    is_plain,
 )
-from nomadquery.query.dates import text_of
-from nomadquery.query.optimade_syntax import check_filter
-from nomadquery.query.body import double_quoted
-from nomadquery.query.path import ROOT, Index, Items, Name, Path, Slice, dotted, is_plain
 from nomadquery.query.phrases import read_path
-from nomadquery.query.query import HasEntryIds, Query
-from nomadquery.query.resolve import UNCHECKED, Resolver, full_name
-from nomadquery.query.short_names import SHORT_NAMES, Rule
-
-_LIST_WORDS: Final = "has_all (every one of these), has_any (at least one), has_exactly (these and no others), has_only (a subset of these)"
-_METHODS: Final = (
-    "between has_all has_any has_none has_exactly has_only isin exists unchecked stored_in "
-    "matching first last min max mean count size to"
-).split()
+from nomadquery.query.query import Query
+from nomadquery.query.resolve import UNCHECKED, full_name
+from nomadquery.query.short_names import Rule
 
 
 class QuantityPath:
@@ -84,7 +74,7 @@ class QuantityPath:
     def __getitem__(self, key: object) -> QuantityPath:
         if isinstance(key, str):
             return self._with(path=Path((*self._path.steps, *read_path(key).steps)))
-        if isinstance(key, bool) or isinstance(key, QuantityPath):
+        if isinstance(key, bool | QuantityPath):
             raise TypeError(
                 f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}."
             )
@@ -104,12 +94,8 @@ class QuantityPath:
         raise AttributeError(f"A path does not change. To compare write {self!r}.{name} == {value!r}.")
 
     def __dir__(self) -> Iterable[str]:
-        names = (
-            catalogue_for().children(full_name(dotted(self._path)))
-            if is_plain(self._path) or self._path.steps
-            else ()
-        )
-        return [*names, *(_METHODS if self._path.steps else ())]
+        names = catalogue_for().children(full_name(dotted(self._path)))
+        return [*filter(is_attribute, names), *(METHODS if self._path.steps else ())]
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(catalogue_for().names) if not self._path.steps else list(self.__dir__())
@@ -120,102 +106,68 @@ class QuantityPath:
         """Compare with one value. The same path equals itself, so that paths can be dictionary keys."""
         if isinstance(other, QuantityPath) and repr(other) == repr(self):
             return True
-        known = self._known()
-        if known is not None and known.kind == "number" and known.is_dimensional:
-            raise QueryError(
-                f"{self!r} is a measured number and never exactly {other!r}. Write .between(low, high), "
-                f"as in {self!r}.between('1.1 eV', '1.2 eV')."
-            )
-        return self._compared(lambda name, value: Equals(name, value), other)
+        return self._operand(other).equals(other)
 
     def __ne__(self, other: object) -> Any:
         """Compare with one value; entries without the quantity match too (add ``& q.exists()``)."""
         if isinstance(other, QuantityPath) and repr(other) == repr(self):
             return False
-        return ~(self == other)
+        return ~self._operand(other).equals(other)
 
     def __lt__(self, other: object) -> Query:
-        return self._compared(lambda name, value: Range(name, lt=value), other)
+        return self._operand(other).compared(lambda name, value: Range(name, lt=value), other)
 
     def __le__(self, other: object) -> Query:
-        return self._compared(lambda name, value: Range(name, lte=value), other)
+        return self._operand(other).compared(lambda name, value: Range(name, lte=value), other)
 
     def __gt__(self, other: object) -> Query:
-        return self._compared(lambda name, value: Range(name, gt=value), other)
+        return self._operand(other).compared(lambda name, value: Range(name, gt=value), other)
 
     def __ge__(self, other: object) -> Query:
-        return self._compared(lambda name, value: Range(name, gte=value), other)
+        return self._operand(other).compared(lambda name, value: Range(name, gte=value), other)
 
-    def between(self, low: object, high: object, *, unit: str | None = None) -> Query:
-        """Return: one value is at least ``low`` and at most ``high`` (both included).
+    def between(
+        self, low: object, high: object, *, unit: str | None = None, inclusive: str = "both"
+    ) -> Query:
+        """Return: one value lies between ``low`` and ``high``.
 
-        A day as upper bound includes the whole day.
+        Both ends are included, or as ``inclusive`` says: ``"both"``, ``"left"`` (``low`` only),
+        ``"right"``, ``"neither"``. A day as upper bound includes the whole day.
         """
-        return self._made(Range(self._name(), gte=self._value(low, unit), lte=self._value(high, unit)))
+        return self._operand(low, high).between(low, high, unit=unit, inclusive=inclusive)
 
     def has_all(self, *values: object, unit: str | None = None) -> Query:
-        """Return: every one of ``values`` is there (others may be)."""
-        several = self._several(values, unit, "has_all")
-        known = self._known()
-        if known is not None and not known.is_list and len(set(several)) > 1:
-            raise QueryError(f"{self!r} has one value and cannot have all of {several}; did you mean isin?")
-        return self._made(HasAll(self._name(), several))
+        """Return: every one of ``values`` (or of one iterable) is there; others may be."""
+        return self._operand(*values).has_all(values, unit=unit)
 
     def has_any(self, *values: object, unit: str | None = None) -> Query:
-        """Return: at least one of ``values`` is there."""
-        return self._made(HasAny(self._name(), self._several(values, unit, "has_any")))
+        """Return: at least one of ``values`` (or of one iterable) is there."""
+        return self._operand(*values).has_any(values, unit=unit)
 
     def has_none(self, *values: object, unit: str | None = None) -> Query:
         """Return: none of ``values`` is there; entries without the quantity match too."""
-        return self._made(HasNone(self._name(), self._several(values, unit, "has_none")))
+        return self._operand(*values).has_none(values, unit=unit)
 
     def has_exactly(self, *values: object) -> Query:
         """Return: these values and no others; for elements, the composition is this."""
-        several = self._several(values, None, "has_exactly")
-        known = self._enumerated("has_exactly")
-        if known.name in COUNTED_BY:
-            count = Equals(COUNTED_BY[known.name], len(set(several)))
-            return self._made(And((HasAll(self._name(), several), count)))
-        return self._made(
-            And((HasAll(self._name(), several), HasNone(self._name(), _others(several, known))))
-        )
+        return self._operand(*values).has_exactly(values)
 
     def has_only(self, *values: object) -> Query:
         """Return: at least one of these values and nothing else; for elements, made of nothing else."""
-        several = self._several(values, None, "has_only")
-        others = _others(several, self._enumerated("has_only"))
-        return self._made(And((HasAny(self._name(), several), HasNone(self._name(), others))))
+        return self._operand(*values).has_only(values)
 
-    def isin(self, values: object) -> Query:
+    def isin(self, *values: object) -> Query:
         """Return: the value is one of ``values``.
 
         ``values`` is any iterable, a pandas Series, an Arrow column, a DataFrame with a column
         ``entry_id``, or a search or table, whose entry ids are then asked first. Nulls and repeats
         are dropped, blanks around texts trimmed; nothing left matches no entry.
         """
-        if isinstance(values, HasEntryIds):
-            placeholder = f"entry ids of search {id(values)}"
-            return Query(HasAny(self._name(), (placeholder,)), ((placeholder, values),))
-        several = tuple(self._value(value, None) for value in _listed(values))
-        if not several:
-            return Query(NOTHING)
-        known = self._known()
-        if known is not None and known.kind == "number" and known.is_dimensional:
-            raise QueryError(
-                f"{self!r} is a measured number and never exactly in a list; write .between(low, high)."
-            )
-        return self._made(HasAny(self._name(), several))
+        return self._operand(*values).isin(values)
 
     def exists(self) -> Query:
         """Return: the entry has a value. Works for any path of the archive, indexed or not."""
-        known = catalogue_for().find(full_name(dotted(self._path)))
-        name = self._name()
-        indexed = known is None and not name.startswith(
-            ("run.", "workflow", "data.", "measurement.", UNCHECKED)
-        )
-        if indexed or (known is not None and known.searchable):
-            return self._made(Range(name))
-        return Query(Equals("quantities", full_name(name.removeprefix(UNCHECKED))))
+        return self._operand().exists()
 
     # -- saying more about the path -------------------------------------------------------
 
@@ -282,7 +234,7 @@ class QuantityPath:
         for step in self._path.steps:
             match step:
                 case Name(name):
-                    text += f".{name}" if name.isidentifier() and name not in _METHODS else f"[{name!r}]"
+                    text += f".{name}" if is_attribute(name) else f"[{name!r}]"
                 case Index(position):
                     text += f"[{position}]"
                 case Slice(start, stop):
@@ -301,7 +253,8 @@ class QuantityPath:
 
     def __iter__(self) -> NoReturn:
         raise TypeError(
-            f"{self!r} is a path and holds no values. Select it: nomad.entries(...).select({dotted(self._path)!r})."
+            f"{self!r} is a path and holds no values. "
+            f"Select it: nomad.entries(...).select({dotted(self._path)!r})."
         )
 
     def __contains__(self, item: object) -> NoReturn:
@@ -313,12 +266,16 @@ class QuantityPath:
         raise TypeError(f"{self!r} is a path and has no length. As a column write .size() or .count().")
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError(f"{self!r} is no method. A path has: {', '.join(_METHODS)}.")
+        """Refuse a misspelt method."""
+        raise TypeError(f"{self!r} is no method. A path has: {', '.join(METHODS)}.")
 
     def __and__(self, other: object) -> NoReturn:
         raise TypeError(f"Put each comparison in parentheses: ({self!r} == …) & (…).")
 
-    __rand__ = __or__ = __ror__ = __invert__ = __and__  # type: ignore[assignment]  # all refuse alike
+    __rand__ = __or__ = __ror__ = __and__
+
+    def __invert__(self) -> NoReturn:
+        raise TypeError(f"~ takes a comparison: ~({self!r} == …), or ~{self!r}.exists() for a missing value.")
 
     # -- inside ---------------------------------------------------------------------------
 
@@ -335,11 +292,21 @@ class QuantityPath:
         }
         return QuantityPath(**{**kept, **changes})
 
+    def _operand(self, *others: object) -> Operand:
+        """Return the left side of a comparison with ``others``."""
+        for other in others:
+            if isinstance(other, QuantityPath):
+                raise TypeError(
+                    f"NOMAD cannot compare two quantities ({self!r} and {other!r}). "
+                    "Select both and compare in pandas."
+                )
+        return Operand(self._name(), repr(self), self._stored_in)
+
     def _name(self) -> str:
         if not is_plain(self._path) or not self._path.steps:
             raise NotExpressible(
-                f"{self!r} cannot be compared in a query: NOMAD searches all items of a section. Positions and "
-                "filters are for columns; for one and the same item write within(section, ...)."
+                f"{self!r} cannot be compared in a query: NOMAD searches all items of a section. Positions "
+                "and filters are for columns; for one and the same item write within(section, ...)."
             )
         if self._rule is not None:
             raise NotExpressible(
@@ -347,54 +314,16 @@ class QuantityPath:
             )
         return (UNCHECKED if self._unchecked else "") + dotted(self._path)
 
-    def _known(self) -> Quantity | None:
-        if self._unchecked or not self._path.steps:
-            return None
-        return catalogue_for().find(full_name(dotted(self._path)))
-
-    def _made(self, criterion: Criterion) -> Query:
-        known = self._known()
-        if known is not None:
-            Resolver(catalogue_for(), strict=True).resolve(criterion)
-        return Query(criterion)
-
-    def _compared(self, leaf: Callable[[str, Value], Criterion], other: object) -> Query:
-        return self._made(leaf(self._name(), self._value(other, None)))
-
-    def _several(self, values: tuple[object, ...], unit: str | None, word: str) -> tuple[Value, ...]:
-        listed = _listed(values[0]) if len(values) == 1 and not isinstance(values[0], str) else list(values)
-        if not listed:
-            raise QueryError(f"{self!r}.{word}() needs at least one value.")
-        return tuple(self._value(value, unit) for value in listed)
-
-    def _enumerated(self, word: str) -> Quantity:
-        known = self._known()
-        if known is None or not known.members or not known.is_list:
-            raise NotExpressible(
-                f"NOMAD cannot say 'and no others' of {self!r}, whose possible values are not listed. "
-                f"Ask has_all(...), select the column and compare in pandas."
-            )
-        return known
-
-    def _value(self, value: object, unit: str | None) -> Value:
-        plain = _plain_value(value, self)
-        if unit is not None:
-            if isinstance(plain, bool | str):
-                raise QueryError(f"unit={unit!r} goes with a number, not with {plain!r}.")
-            plain = f"{plain!r} {unit}"
-        return plain if self._stored_in is None else self._in_stored_unit(plain)
-
-    def _in_stored_unit(self, value: Value) -> Value:
-        number, unit = units.parse_measure(value) if isinstance(value, str) else (value, "")
-        stored = units.convert(float(number), unit, str(self._stored_in)) if unit else float(number)
-        known = self._known()
-        return f"{stored!r} {known.unit}" if known is not None and known.is_dimensional else stored
-
 
 def within(section: str | QuantityPath, *criteria: Query) -> Query:
     """Return: one and the same item of the repeating ``section`` satisfies all of ``criteria``.
 
     Names in ``criteria`` are relative to the section: ``Q.value.between("1.1 eV", "1.8 eV")``.
+
+    Raises
+    ------
+    QuantityNotFound
+        If there is no such section or quantity.
     """
     name = section if isinstance(section, str) else section._name()
     if not criteria:
@@ -403,8 +332,8 @@ def within(section: str | QuantityPath, *criteria: Query) -> Query:
         if not isinstance(criterion, Query):
             raise TypeError(f"within takes comparisons such as Q.type == 'direct', not {criterion!r}.")
     tree = Within(name, tuple(query.criterion for query in criteria))
-    Resolver(catalogue_for(), strict=True).resolve(tree)
-    return Query(tree)
+    checked(tree, name)
+    return Query(tree, tuple(pair for query in criteria for pair in query.asked_first))
 
 
 def optimade(filter_text: str) -> Query:
@@ -422,7 +351,14 @@ def optimade(filter_text: str) -> Query:
 
 def column_of(path: QuantityPath, name: str) -> Column:
     """Return the column that a path describes, as typed."""
-    return Column(name=name, path=path._path, rule=path._rule, unit=path._unit, stored_in=path._stored_in, unchecked=path._unchecked)
+    return Column(
+        name=name,
+        path=path._path,
+        rule=path._rule,
+        unit=path._unit,
+        stored_in=path._stored_in,
+        unchecked=path._unchecked,
+    )
 
 
 def _rebuilt(
@@ -436,67 +372,6 @@ def _relative(criterion: Criterion, section: str) -> Criterion:
     if isinstance(criterion, Within) and full_name(criterion.section) == full_name(section):
         return And(criterion.criteria)
     return criterion
-
-
-def _others(values: tuple[Value, ...], known: Quantity) -> tuple[Value, ...]:
-    return tuple(member for member in known.members if member not in values)
-
-
-def _listed(values: object) -> list[object]:
-    """Return the values of an iterable, Series, Arrow column or DataFrame, without nulls and repeats."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise QueryError(f"{values!r} is one value; give a list: [{values!r}].")
-    if hasattr(values, "columns") and hasattr(values, "__getitem__"):  # a DataFrame or an Arrow table
-        values = _entry_id_column(values)
-    plain: Iterator[object] = iter(values.to_pylist() if hasattr(values, "to_pylist") else values)  # type: ignore[call-overload]  # an iterable
-    kept = (value.strip() if isinstance(value, str) else value for value in plain if not _is_null(value))
-    return list(dict.fromkeys(value for value in kept if value != ""))
-
-
-def _entry_id_column(frame: Any) -> Any:
-    try:
-        return frame["entry_id"]
-    except KeyError as error:
-        raise QueryError("The DataFrame has no column 'entry_id'; give the column: frame['…'].") from error
-
-
-def _is_null(value: object) -> bool:
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
-        return True
-    return isinstance(value, float) and value != value  # noqa: PLR0124  # NaN is what differs from itself
-
-
-def _plain_value(value: object, path: QuantityPath) -> Value:
-    """Return a value as text, number or truth; pint quantities and dates as text."""
-    if isinstance(value, QuantityPath):
-        raise TypeError(
-            f"NOMAD cannot compare two quantities ({path!r} and {value!r}). Select both and compare in pandas."
-        )
-    if hasattr(value, "magnitude") and hasattr(value, "units"):
-        return units.text_of_pint(value)
-    if isinstance(value, datetime | date):
-        return text_of(value.to_pydatetime() if hasattr(value, "to_pydatetime") else value)
-    if hasattr(value, "item") and not isinstance(value, str | int | float):
-        value = value.item()
-    if isinstance(value, bool | str):
-        return value
-    if isinstance(value, int | float):
-        if value != value:  # noqa: PLR0124  # NaN is what differs from itself
-            raise QueryError(
-                f"{path!r} cannot be compared with NaN; for a missing value write ~{path!r}.exists()."
-            )
-        return value
-    if value is None:
-        raise QueryError(
-            f"{path!r} cannot be compared with None; for a missing value write ~{path!r}.exists()."
-        )
-    if isinstance(value, Iterable):
-        raise QueryError(
-            f"{path!r} is compared with one value. For several there are: {_LIST_WORDS}, and isin for one of them."
-        )
-    raise TypeError(
-        f"{path!r} is compared with text, numbers, truth values or dates, not with {type(value).__name__}."
-    )
 
 
 Q: Final = QuantityPath()

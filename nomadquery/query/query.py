@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
-from nomadquery.errors import QueryError
-from nomadquery.query.body import body, parse
+from nomadquery.errors import QueryError, WouldBeMisread
+from nomadquery.query.addresses import read_address
+from nomadquery.query.body import body
+from nomadquery.query.body_reader import parse
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.criteria import (
     EVERYTHING,
@@ -26,7 +29,9 @@ from nomadquery.query.criteria import (
 from nomadquery.query.explain import in_python, in_words
 from nomadquery.query.resolve import Resolver, stated
 
-_BODY_KEYS = {"query", "owner", "pagination", "required", "aggregations", "exclude", "include", "files"}
+#: What stands beside ``query`` in the bodies of NOMAD's requests (``files`` is a quantity, too).
+_ONLY_IN_BODIES: Final = {"owner", "pagination", "required", "aggregations", "metadata", "verify_only"}
+_BODY_KEYS: Final = {"query", "files", "include_parent_folders", "dataset_name", "entries", *_ONLY_IN_BODIES}
 
 
 @runtime_checkable
@@ -58,7 +63,7 @@ class Query:
 
     @classmethod
     def from_json(cls, request: object, *, release: str | None = None) -> Query:
-        """Return the query of a NOMAD ``query`` object, or of a whole request body that holds one.
+        """Return the query of a NOMAD ``query`` object (or its text), or of a whole request body.
 
         Of a whole body only ``query`` is read: owner, paging and required are not part of
         the question.
@@ -70,9 +75,7 @@ class Query:
         QueryError
             If NOMAD would refuse it.
         """
-        if isinstance(request, Mapping) and "query" in request and request.keys() <= _BODY_KEYS:
-            request = request["query"]
-        return cls(stated(parse(request, release=release), catalogue_for(release)))
+        return cls(stated(parse(_query_of(request), release=release), catalogue_for(release)))
 
     @classmethod
     def from_url(cls, url: str) -> Query:
@@ -83,8 +86,6 @@ class Query:
         QueryError
             If the address holds no search, or one that cannot be read.
         """
-        from nomadquery.query.addresses import read_address
-
         return cls(read_address(url))
 
     def to_json(self, *, release: str | None = None) -> dict[str, Any]:
@@ -170,6 +171,26 @@ class Query:
         parts = (*own, *more)
         pending = dict((*self.asked_first, *other.asked_first))
         return Query(parts[0] if len(parts) == 1 else node(parts), tuple(pending.items()))
+
+
+def _query_of(request: object) -> object:
+    """Return the query object of a request body; anything else as it is."""
+    if isinstance(request, str):
+        try:
+            request = json.loads(request)
+        except ValueError as error:
+            raise QueryError(f"{request!r} is not JSON ({error}). Give the query object.") from error
+    if not isinstance(request, Mapping):
+        return request
+    if "query" not in request and not (request and request.keys() <= _ONLY_IN_BODIES):
+        return request
+    ignored = [str(key) for key in request if key not in _BODY_KEYS]
+    if ignored and request.keys() != {"prefix", "query"}:
+        raise WouldBeMisread(
+            f"NOMAD ignores {', '.join(map(repr, ignored))} beside 'query'. Leave it out, or put it into "
+            "the query."
+        )
+    return request if ignored else request.get("query")
 
 
 def _replaced(criterion: Criterion, ids: Mapping[str, tuple[str, ...]]) -> Criterion:

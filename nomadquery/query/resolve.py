@@ -39,6 +39,7 @@ from nomadquery.query.short_names import SHORT_NAMES
 
 UNCHECKED = "!"
 _MOST_ALTERNATIVES = 64
+_NAMES_SHOWN = 12
 _EARLIEST = "0001-01-01T00:00:00.000Z"
 #: Where an archive holds what only the deployment's parsers and schemas know.
 _OPEN_SECTIONS = ("data", "run", "workflow", "workflow2", "measurement", "nexus", "definitions")
@@ -122,7 +123,7 @@ class Resolver:
         if found.kind == "section":
             raise NotExpressible(
                 f"{full!r} is a section, not a quantity. Compare one of its quantities "
-                f"({', '.join(self.catalogue.children(full)[:8])}), or ask .exists()."
+                f"({comparable_in(full, self.catalogue)}), or ask .exists()."
             )
         if self.searchable_only and not found.searchable:
             release = f"NOMAD {self.catalogue.release}'s" if self.catalogue.release else "NOMAD's"
@@ -195,13 +196,14 @@ class Resolver:
     def _range(self, leaf: Range, quantity: Quantity) -> Criterion:
         if quantity.kind == "boolean" or any(isinstance(bound, bool) for bound in bounds_of(leaf).values()):
             raise QueryError(f"{quantity.name}: true and false have no order; compare with == or !=.")
-        if formulas.formula_order(quantity.name) is not None:
+        formula = not quantity.is_view and formulas.formula_order(quantity.name) is not None
+        if formula and (self.strict or formulas.normalised_by_server(quantity.name)):
             raise NotExpressible(f"Formulas have no order, and NOMAD fails on ranges of {quantity.name}.")
         stored: dict[str, Value] = {}
         for side, bound in bounds_of(leaf).items():
             if quantity.kind == "date" and dates.is_day(bound):
                 side, bound = _day_edge(side, bound)  # noqa: PLW2901  # the same bound, as an instant
-            stored[side] = values.stored_spellings(bound, quantity, strict=False)[0]
+            stored[side] = bound if formula else values.stored_spellings(bound, quantity, strict=False)[0]
         return canonical(as_meant(Range(quantity.name, **stored), quantity))
 
     def _within(self, section: str, parts: tuple[Criterion, ...]) -> Criterion:
@@ -211,7 +213,13 @@ class Resolver:
         inner = And(tuple(self.resolve(part, section) for part in parts))
         if not found.repeats or found.repeats[-1] != section:
             return inner  # a section that occurs once: the same item is the only one
-        return canonical(Or(tuple(Within(section, leaves) for leaves in alternatives(inner))))
+        possible = (leaves for leaves in alternatives(inner) if self._is_possible(leaves, section))
+        return canonical(Or(tuple(Within(section, leaves) for leaves in possible)))
+
+    def _is_possible(self, leaves: tuple[Criterion, ...], section: str) -> bool:
+        """Return whether no leaf wants several values where an item of the section has one."""
+        several = (leaf.quantity for leaf in leaves if isinstance(leaf, HasAll))
+        return not any(has_one_value(self.quantity(name), section) for name in several)
 
     def _completed(self, name: str) -> str:
         candidates = self.schemas.get(name, ())
@@ -246,6 +254,20 @@ def existence(quantity: Quantity) -> Criterion:
             return Range(quantity.name, gte=least, lte=greatest)
         case _:
             return Range(quantity.name, gte=" ")
+
+
+def comparable_in(section: str, catalogue: Catalogue) -> str:
+    """Return the names of some searchable quantities of the section, for messages."""
+    names = [f"{section}.{child}" for child in catalogue.children(section)]
+    found = [name for name in names if (known := catalogue.find(name)) is not None and known.searchable]
+    shown = ", ".join((found or names)[:_NAMES_SHOWN])
+    return shown + (", …" if len(found or names) > _NAMES_SHOWN else "")
+
+
+def has_one_value(quantity: Quantity, section: str = "") -> bool:
+    """Return whether an entry (or an item of ``section``) has at most one value of the quantity."""
+    deeper = [repeating for repeating in quantity.repeats if len(repeating) > len(section)]
+    return not (quantity.shape or deeper or "#" in quantity.name)
 
 
 def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:

@@ -74,8 +74,8 @@ def stored_number(number: float | int, quantity: Quantity) -> float | int:
     greatest = limits(quantity)
     if greatest is not None and not greatest[0] <= number <= greatest[1]:
         raise QueryError(
-            f"{quantity.name} holds {_HOLDS[quantity.kind]} from {greatest[0]} to {greatest[1]}, not {number}."
-            " For an open range leave the bound out."
+            f"{quantity.name} holds {_HOLDS[quantity.kind]} from {greatest[0]} to {greatest[1]}, "
+            f"not {number}. For an open range leave the bound out."
         )
     if quantity.kind == "integer" and float(number).is_integer():
         return int(number)
@@ -117,8 +117,8 @@ def _starts_as_number(text: str) -> bool:
 def _converted(number: float, unit: str, quantity: Quantity) -> float:
     if quantity.unit is None:
         raise UnitError(
-            f"NOMAD states no unit for {quantity.name}, so {unit!r} cannot be converted. Give the bare number, "
-            f"or say the unit that is stored: .stored_in({unit!r})."
+            f"NOMAD states no unit for {quantity.name}, so {unit!r} cannot be converted. Give the bare "
+            f"number, or say the unit that is stored: .stored_in({unit!r})."
         )
     try:
         return units.convert(number, unit, quantity.unit)
@@ -128,7 +128,7 @@ def _converted(number: float, unit: str, quantity: Quantity) -> float:
 
 def _texts(value: str, quantity: Quantity, *, strict: bool) -> tuple[str, ...]:
     order = None if quantity.is_view else formulas.formula_order(quantity.name)
-    if order is not None:
+    if order is not None and (strict or formulas.composition(value) is not None):
         return formulas.stored_spellings(value, order)
     if strict and quantity.members and value not in quantity.members:
         raise QueryError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import hashlib
@@ -11,25 +12,28 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from nomadquery.errors import CacheError
 
-_BLOCK = 1 << 20
+CACHE_ADVICE: Final = "Set NOMADQUERY_CACHE_DIR, or Nomad(cache_dir=…), to a folder that can."
+_BLOCK: Final = 1 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, mode: int = 0o644, advice: str = CACHE_ADVICE) -> Iterator[IO[bytes]]:
     """Give a stream whose content becomes ``path`` when the block ends without an error.
 
-    Killed or failing at any point, ``path`` is what it was before. The folder is made.
+    Killed or failing at any point, ``path`` is what it was before. The folder is made. ``advice``
+    is said where the folder cannot be written.
 
     Raises
     ------
     CacheError
         If the disk is full or the folder cannot be written.
     """
-    with explained(path):
+    with explained(path, advice=advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         neighbour = Path(name)
@@ -48,21 +52,18 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses below ``path`` into a `CacheError` that says what to do."""
+def explained(path: Path, *, advice: str = CACHE_ADVICE) -> Iterator[None]:
+    """Turn what the file system refuses at ``path`` into a `CacheError` that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in _FULL:
             raise CacheError(
                 f"The disk is full: {path} could not be written. Nothing half-written is read. Make room "
                 "(`nomadquery cache list` shows what is kept) and run it again: it goes on where it stopped."
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise CacheError(
-                f"{path.parent} cannot be written. Set NOMADQUERY_CACHE_DIR, or Nomad(cache_dir=…), to "
-                "a folder that can."
-            ) from error
+            raise CacheError(f"{path.parent} cannot be written. {advice}") from error
         raise
 
 
@@ -119,18 +120,23 @@ def remove_folder(folder: Path) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether files can be made in ``folder`` (which is made if it can be)."""
+    """Return whether files can be made in ``folder`` (which is made if it can be).
+
+    A full disk is no reason to look elsewhere: it is told when something is written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in _FULL
 
 
 def temporary_folder() -> Path:
-    """Return a new folder of this process, for what cannot be kept."""
-    return Path(tempfile.mkdtemp(prefix="nomadquery-"))
+    """Return a new folder for what cannot be kept; it goes when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="nomadquery-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def save_token(path: Path, content: dict[str, Any]) -> None:

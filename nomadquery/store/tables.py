@@ -2,26 +2,28 @@
 
 ::
 
-    <folder>/<key>/manifest.json     what was asked, what is here, since when
-    <folder>/<key>/part-00000.parquet …   while the table is being fetched
-    <folder>/<key>/table.parquet     once it is complete
+    <folder>/<key>/manifest.json      of the whole table: what was asked, which file it is, since when
+    <folder>/<key>/table.parquet      the whole table (after a refresh table-1.parquet, …)
+    <folder>/<key>/partial.json       the same of the table that is being fetched
+    <folder>/<key>/part-00000.parquet …
 
-A part counts only once the manifest names it, and the manifest is replaced in one rename,
-so a table is never read half-written, wherever the process was killed. Everything is
-plain Parquet; units stand in the field metadata.
+A file counts only once a manifest names it, and a manifest is replaced in one rename, so a
+table is never read half-written, wherever the process was killed. What is whole stays until
+something newer is. Everything is plain Parquet; units stand in the field metadata.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
-from nomadquery.columns.settle import observe, settled_batch, settled_schema, unsettled_fields
+from nomadquery.columns.settle import Shape, observe, settled_batch, settled_schema, unsettled_fields
 from nomadquery.errors import CacheCorrupt, CacheFormatTooNew
 from nomadquery.store.files import explained, read_json, remove_file, remove_folder, replacing, write_json
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT: Final = 1
-_MANIFEST: Final = "manifest.json"
-_TABLE: Final = "table.parquet"
+_WHOLE: Final = "manifest.json"
+_PARTIAL: Final = "partial.json"
+_LOCK: Final = ".lock"
 _ROWS_PER_GROUP: Final = 131_072
 _BYTES_PER_GROUP: Final = 64 << 20
 _CARDINALITY_OF_DICTIONARY: Final = 0.2
@@ -91,12 +94,12 @@ class TableStore:
 
     def lock(self, timeout_s: float = -1) -> FileLock:
         """Return the lock that whoever writes this table holds; others wait."""
-        with explained(self.folder):
+        with explained(self.folder / _LOCK):
             self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / ".lock", timeout=timeout_s)
+        return FileLock(self.folder / _LOCK, timeout=timeout_s)
 
     def manifest(self) -> Manifest | None:
-        """Return what is here, ``None`` if nothing was begun.
+        """Return what is here: the whole table, else the begun one, ``None`` if nothing was begun.
 
         Raises
         ------
@@ -105,30 +108,21 @@ class TableStore:
         CacheFormatTooNew
             If a newer nomadquery wrote it.
         """
-        path = self.folder / _MANIFEST
-        try:
-            content = read_json(path)
-            if content is None:
-                return None
-            if content["format"] > FORMAT:
-                raise CacheFormatTooNew(
-                    f"{path} was written by a newer nomadquery (format {content['format']}, this one reads "
-                    f"{FORMAT}). Update nomadquery, or give another cache_dir."
-                )
-            parts = tuple(Part(**part) for part in content.pop("parts"))
-            content.pop("format")
-            manifest = Manifest(**{**content, "parts": parts, "problems": tuple(content["problems"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(f"{path.name} cannot be read") from error
-        for part in manifest.parts:
-            file = self.folder / part.file
-            if not file.is_file() or file.stat().st_size != part.size_bytes:
-                raise self._corrupt(f"{part.file} is missing or cut")
-        return manifest
+        return self._read(_WHOLE) or self._read(_PARTIAL)
+
+    def partial(self) -> Manifest | None:
+        """Return the table that was begun and is not whole, if there is one.
+
+        Raises
+        ------
+        CacheCorrupt, CacheFormatTooNew
+            As for `manifest`.
+        """
+        return self._read(_PARTIAL)
 
     def begin(self, request: Mapping[str, Any], facts: Mapping[str, Any]) -> Manifest:
-        """Return the manifest of a table of which nothing is here yet; what was here goes."""
-        self.clear()
+        """Return the manifest of a table of which nothing is here yet; another begun one goes."""
+        self.abandon()
         manifest = Manifest(request=dict(request), facts=dict(facts))
         self._commit(manifest)
         return manifest
@@ -165,80 +159,175 @@ class TableStore:
 
         Columns that are JSON text still get the type that fits all their values. ``in_order``:
         rows stand in the order of their entry ids, also those that arrived late.
+
+        Raises
+        ------
+        CacheCorrupt
+            If a part cannot be read; the begun table is of no use then.
         """
-        shapes = observe(self.batches(), unsettled_fields(schema)) if unsettled_fields(schema) else {}
+        names = unsettled_fields(schema)
+        shapes = observe(self.batches(manifest), names) if names else {}
         settled = settled_schema(schema, shapes)
-        rows = (settled_batch(batch, settled, shapes) for batch in self.batches())
+        rows = (settled_batch(batch, settled, shapes) for batch in self.batches(manifest))
         tables = _regrouped(rows, settled)
         if in_order and not _ascending(manifest.parts):
             tables = _sorted_by_id(tables, settled)
-        self._write(_TABLE, tables, settled)
-        size = (self.folder / _TABLE).stat().st_size
-        whole = Part(_TABLE, manifest.n_rows, size, manifest.last_id or "")
-        done = replace(manifest, state="complete", parts=(whole,), facts={**manifest.facts, **facts})
+        name = self._unused_name()
+        self._write(name, tables, settled)
+        size = (self.folder / name).stat().st_size
+        done = replace(
+            manifest,
+            state="complete",
+            parts=(Part(name, manifest.n_rows, size, manifest.last_id or ""),),
+            problems=(*manifest.problems, *_widened(shapes)),
+            facts={**manifest.facts, **facts},
+        )
         self._commit(done)
-        for part in manifest.parts:
-            remove_file(self.folder / part.file)
+        self._sweep({_WHOLE, name})
         return done
 
-    def files(self) -> list[Path]:
+    def files(self, manifest: Manifest | None = None) -> list[Path]:
         """Return the Parquet files of the table."""
-        manifest = self.manifest()
-        return [] if manifest is None else [self.folder / part.file for part in manifest.parts]
+        known = self.manifest() if manifest is None else manifest
+        return [] if known is None else [self.folder / part.file for part in known.parts]
 
-    def schema(self) -> pa.Schema:
+    def schema(self, manifest: Manifest | None = None) -> pa.Schema:
         """Return the schema of the table as it is on disk."""
         import pyarrow.parquet as pq
 
-        files = self.files()
+        files = self.files(manifest)
         if not files:
             raise self._corrupt("it has no file")
-        return pq.read_schema(files[-1])
+        with self._readable(files[-1]):
+            return pq.read_schema(files[-1])
 
-    def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as record batches; one row group is in memory at a time."""
-        import pyarrow as pa
+    def batches(
+        self, manifest: Manifest | None = None, *, batch_size: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as record batches; one row group is in memory at a time.
+
+        Raises
+        ------
+        CacheCorrupt
+            If a file cannot be read to its end, or has other rows than its manifest says.
+        """
         import pyarrow.parquet as pq
 
-        for path in self.files():
-            try:
-                with pq.ParquetFile(path) as file:
-                    yield from file.iter_batches(batch_size)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise self._corrupt(f"{path.name} cannot be read ({error})") from error
+        known = self.manifest() if manifest is None else manifest
+        for part in () if known is None else known.parts:
+            path, n_rows = self.folder / part.file, 0
+            with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(batch_size):
+                    n_rows += batch.num_rows
+                    yield batch
+            if n_rows != part.n_rows:
+                raise self._corrupt(f"{part.file} has {n_rows} rows in place of {part.n_rows}")
+
+    def abandon(self) -> None:
+        """Remove what was begun and is not whole; what is whole stays."""
+        whole = self._read(_WHOLE) if (self.folder / _WHOLE).exists() else None
+        self._sweep({_WHOLE, *(part.file for part in (() if whole is None else whole.parts))})
 
     def clear(self) -> None:
         """Remove the table's files; the lock stays with whoever holds it."""
-        if not self.folder.is_dir():
-            return
-        remove_file(self.folder / _MANIFEST)
-        for path in self.folder.iterdir():
-            if path.name != ".lock":
-                remove_folder(path) if path.is_dir() else remove_file(path)
+        self._sweep(set())
+
+    def _read(self, name: str) -> Manifest | None:
+        """Return a manifest whose files are there; another process may replace both meanwhile."""
+        manifest = self._read_once(name)
+        while manifest is not None and (lost := self._lost_file(manifest)) is not None:
+            again = self._read_once(name)
+            if again == manifest:
+                raise self._corrupt(f"{lost} is missing or cut")
+            manifest = again
+        return manifest
+
+    def _lost_file(self, manifest: Manifest) -> str | None:
+        for part in manifest.parts:
+            try:
+                if (self.folder / part.file).stat().st_size != part.size_bytes:
+                    return part.file
+            except OSError:
+                return part.file
+        return None
+
+    def _read_once(self, name: str) -> Manifest | None:
+        path = self.folder / name
+        try:
+            content = read_json(path)
+            if content is None:
+                return None
+            if content["format"] > FORMAT:
+                raise CacheFormatTooNew(
+                    f"{path} was written by a newer nomadquery (format {content['format']}, this one reads "
+                    f"{FORMAT}). Update nomadquery, or give another cache_dir."
+                )
+            parts = tuple(Part(**part) for part in content.pop("parts"))
+            content.pop("format")
+            return Manifest(**{**content, "parts": parts, "problems": tuple(content["problems"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._corrupt(f"{path.name} cannot be read") from error
 
     def _commit(self, manifest: Manifest) -> None:
         content = {"format": FORMAT, **asdict(manifest)}
-        write_json(self.folder / _MANIFEST, content)
+        write_json(self.folder / (_WHOLE if manifest.state == "complete" else _PARTIAL), content)
 
     def _write(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
+        settings: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
         with replacing(self.folder / name) as stream:
             writer: pq.ParquetWriter | None = None
             for table in tables:
                 if writer is None:
                     words = _low_cardinality(table)
-                    writer = pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=words)
+                    writer = pq.ParquetWriter(stream, schema, use_dictionary=words, **settings)
                 writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
             if writer is None:
-                writer = pq.ParquetWriter(stream, schema, compression="zstd")
+                writer = pq.ParquetWriter(stream, schema, **settings)
             writer.close()
+
+    def _unused_name(self) -> str:
+        names = (f"table-{number}.parquet" if number else "table.parquet" for number in count())
+        return next(name for name in names if not (self.folder / name).exists())
+
+    def _sweep(self, kept: set[str]) -> None:
+        """Remove all but the lock and ``kept``; manifests first, so that none names what is gone."""
+        if not self.folder.is_dir():
+            return
+        for name in {_WHOLE, _PARTIAL} - kept:
+            remove_file(self.folder / name)
+        for path in self.folder.iterdir():
+            if path.name not in {_LOCK, *kept}:
+                remove_folder(path) if path.is_dir() else remove_file(path)
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise self._corrupt(f"{path.name} cannot be read ({error})") from error
 
     def _corrupt(self, what: str) -> CacheCorrupt:
         return CacheCorrupt(
             f"The cached table in {self.folder} is damaged: {what}. Fetch it again with refresh=True, or "
             f"remove it: nomadquery cache remove {self.folder.name}."
         )
+
+
+def _widened(shapes: Mapping[str, Shape]) -> list[dict[str, str]]:
+    """Return a line for each column whose values have types that only text holds together."""
+    return [
+        {
+            "entry_id": "",
+            "path": name,
+            "why": f"holds values of several types ({', '.join(sorted(shape.kinds))}), all kept as text",
+        }
+        for name, shape in shapes.items()
+        if shape.is_widened
+    ]
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -4,8 +4,9 @@ Run in an environment with ``ase``, ``tblite``, ``spglib`` (see ``REQUIREMENTS``
 
     python tests/generate/demo.py --tables FOLDER [--only emt/crystals …] [-o FILE]
 
-``FOLDER`` holds NOMAD's quantity tables (``archive-quantities.json``, ``search-quantities-2.0.0.json``), against which
-every archive is checked. The same versions on the same kind of machine give the same bytes.
+``FOLDER`` holds NOMAD's quantity tables (``archive-quantities.json``, ``search-quantities-2.0.0.json``),
+against which every archive is checked. It takes about 15 minutes. The same versions on the same kind of
+machine give the same bytes.
 """
 
 from __future__ import annotations
@@ -34,9 +35,16 @@ from demo_schema import Schema
 REQUIREMENTS = ("ase==3.29.0", "tblite==0.8.0", "spglib==2.8.0", "numpy==2.4.6")
 TARGET = Path(__file__).parents[2] / "nomadquery" / "local" / "demo.jsonl.xz"
 ENERGY_DIGITS = 9
-DIGITS = 6
-LENGTH_DECIMALS = 15  # positions and lattice vectors: multiples of 1e-15 m, that is 1e-5 Å
-_ENERGIES = {"energy", "energies", "fitted_energies", "equilibrium_energy"}
+DIGITS = 7
+LENGTH_DECIMALS = 16  # positions and lattice vectors: multiples of 1e-16 m, that is 1e-6 Å
+_ENERGIES = {
+    "energy",
+    "energies",
+    "fitted_energies",
+    "equilibrium_energy",
+    "energy_highest_occupied",
+    "energy_lowest_unoccupied",
+}
 _LENGTHS = {"positions", "lattice_vectors"}
 KINDS: dict[str, Callable[[], Iterator[Calculation]]] = {
     "emt/crystals": demo_emt.bulk_crystals,
@@ -77,10 +85,18 @@ def archives(kinds: list[str], schema: Schema) -> Iterator[dict[str, Any]]:
             archive = rounded(archive_of(calculation, upload_number=upload_number, entry_number=entry_number))
             schema.check(archive)
             quantities, sections, n_quantities = schema.names_of(archive)
-            archive["metadata"] |= {"n_quantities": n_quantities, "quantities": quantities, "sections": sections}
+            archive["metadata"] |= {
+                "n_quantities": n_quantities,
+                "quantities": quantities,
+                "sections": sections,
+            }
             n_entries += 1
             if n_entries % 100 == 0:
-                print(f"{kind}: {n_entries} entries, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{kind}: {n_entries} entries, {time.monotonic() - started:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
             yield archive
         print(f"{kind}: {n_entries} entries, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
@@ -96,14 +112,18 @@ def write(lines: list[str], target: Path) -> None:
 
 def main() -> None:
     """Make the entries that are asked for and write them, sorted by entry_id."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tables", type=Path, required=True, help="folder with NOMAD's quantity tables")
     parser.add_argument("--only", nargs="+", choices=list(KINDS), default=list(KINDS), help="kinds to make")
     parser.add_argument("-o", "--output", type=Path, default=TARGET)
     options = parser.parse_args()
     entries = {}
     for archive in archives(options.only, Schema(options.tables)):
-        entries[archive["metadata"]["entry_id"]] = json.dumps(archive, separators=(",", ":"), allow_nan=False) + "\n"
+        entries[archive["metadata"]["entry_id"]] = (
+            json.dumps(archive, separators=(",", ":"), allow_nan=False) + "\n"
+        )
     write([entries[entry_id] for entry_id in sorted(entries)], options.output)
 
 

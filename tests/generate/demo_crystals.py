@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from demo_entry import Prototype
-from numpy.typing import NDArray
 
 _HEX = ((1.0, 0.0, 0.0), (-0.5, np.sqrt(0.75), 0.0), (0.0, 0.0, 1.0))
 _CONVENTIONAL = {"c": np.eye(3), "t": np.eye(3), "r": np.eye(3), "h": np.array(_HEX)}
@@ -31,11 +30,11 @@ class Crystal:
 
     lattice: str
     sites: tuple[tuple[str, tuple[float, float, float]], ...]
-    prototype: Prototype
+    prototype: Prototype | None
     c_over_a: float = 1.0
 
     def atoms(self, a: float, *elements: str, c_over_a: float | None = None) -> Atoms:
-        """Return the primitive cell for conventional lattice constant ``a`` (Å), roles filled in order A, B, C."""
+        """Return the primitive cell; ``a`` is conventional (Å), ``elements`` fill the roles A, B, C."""
         conventional = a * _CONVENTIONAL[self.lattice[0]].astype(float)
         conventional[2] *= self.c_over_a if c_over_a is None else c_over_a
         symbols = [elements["ABC".index(role)] for role, _ in self.sites]
@@ -46,7 +45,9 @@ class Crystal:
         return atoms
 
 
-def _all(role: str, *positions: tuple[float, float, float]) -> tuple[tuple[str, tuple[float, float, float]], ...]:
+def _all(
+    role: str, *positions: tuple[float, float, float]
+) -> tuple[tuple[str, tuple[float, float, float]], ...]:
     return tuple((role, position) for position in positions)
 
 
@@ -73,28 +74,32 @@ ELEMENTAL = {
         Prototype("A3", "A_hP2_194_c", "Mg", "hcp"),
         np.sqrt(8 / 3),
     ),
-    "diamond": Crystal("cF", _all("A", _ORIGIN, _TETRAHEDRA[0]), Prototype("A4", "A_cF8_227_a", "C", "diamond")),
+    "diamond": Crystal(
+        "cF", _all("A", _ORIGIN, _TETRAHEDRA[0]), Prototype("A4", "A_cF8_227_a", "C", "diamond")
+    ),
     "sc": Crystal("cP", _all("A", _ORIGIN), Prototype("Ah", "A_cP1_221_a", "Po", "simple cubic")),
     "betaW": Crystal("cP", _all("A", _ORIGIN, _CENTRE, *_A15_CHAINS), Prototype("A15", "A_cP8_223_ac", "W")),
 }
 
 EQUIATOMIC = {
     "B1": Crystal(
-        "cF", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("B1", "AB_cF8_225_a_b", "NaCl", "rock salt")
+        "cF", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("B1", "AB_cF8_225_a_b", "ClNa", "rock salt")
     ),
-    "B2": Crystal("cP", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("B2", "AB_cP2_221_b_a", "CsCl")),
+    "B2": Crystal("cP", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("B2", "AB_cP2_221_b_a", "ClCs")),
     "B3": Crystal(
-        "cF", (("A", _ORIGIN), ("B", _TETRAHEDRA[0])), Prototype("B3", "AB_cF8_216_c_a", "ZnS", "zincblende")
+        "cF", (("A", _ORIGIN), ("B", _TETRAHEDRA[0])), Prototype("B3", "AB_cF8_216_c_a", "SZn", "zincblende")
     ),
-    "Bh": Crystal("hP", (("A", _ORIGIN), ("B", (_T, 2 * _T, _H))), Prototype("Bh", "AB_hP2_187_d_a", "WC")),
+    "Bh": Crystal("hP", (("A", _ORIGIN), ("B", (_T, 2 * _T, _H))), Prototype("Bh", "AB_hP2_187_d_a", "CW")),
     "L10": Crystal(
-        "tP", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("L10", "AB_tP2_123_a_d", "CuAu"), np.sqrt(2)
+        "tP", (("A", _ORIGIN), ("B", _CENTRE)), Prototype("L10", "AB_tP2_123_a_d", "AuCu"), np.sqrt(2)
     ),
-    "L11": Crystal("rR", (("A", _ORIGIN), ("B", (1.0, 1.0, 1.0))), Prototype("L11", "AB_hR2_166_a_b", "CuPt")),
+    "L11": Crystal(
+        "rR", (("A", _ORIGIN), ("B", (1.0, 1.0, 1.0))), Prototype("L11", "AB_hR2_166_a_b", "CuPt")
+    ),
 }
 
 THREE_TO_ONE = {
-    "L12": Crystal("cP", (*_all("A", *_FACES), ("B", _ORIGIN)), Prototype("L12", "AB3_cP4_221_a_c", "Cu3Au")),
+    "L12": Crystal("cP", (*_all("A", *_FACES), ("B", _ORIGIN)), Prototype("L12", "AB3_cP4_221_a_c", "AuCu3")),
     "D022": Crystal(
         "tI",
         (*_all("A", (0, 0, _H), (0, _H, _Q), (_H, 0, _Q)), ("B", _ORIGIN)),
@@ -102,7 +107,9 @@ THREE_TO_ONE = {
         2.0,
     ),
     "D03": Crystal(
-        "cF", (*_all("A", _CENTRE, *_TETRAHEDRA), ("B", _ORIGIN)), Prototype("D03", "AB3_cF16_225_a_bc", "BiF3")
+        "cF",
+        (*_all("A", _CENTRE, *_TETRAHEDRA), ("B", _ORIGIN)),
+        Prototype("D03", "AB3_cF16_225_a_bc", "BiF3"),
     ),
     "D019": Crystal(
         "hP",
@@ -111,7 +118,9 @@ THREE_TO_ONE = {
         np.sqrt(2 / 3),
     ),
     "A15": Crystal(
-        "cP", (*_all("A", *_A15_CHAINS), *_all("B", _ORIGIN, _CENTRE)), Prototype("A15", "A3B_cP8_223_c_a", "Cr3Si")
+        "cP",
+        (*_all("A", *_A15_CHAINS), *_all("B", _ORIGIN, _CENTRE)),
+        Prototype("A15", "A3B_cP8_223_c_a", "Cr3Si"),
     ),
 }
 
@@ -122,10 +131,15 @@ TWO_TO_ONE = {
         Prototype("C11b", "AB2_tI6_139_a_e", "MoSi2"),
         3.0,
     ),
-    "C1": Crystal("cF", (*_all("A", *_TETRAHEDRA), ("B", _ORIGIN)), Prototype("C1", "AB2_cF12_225_a_c", "CaF2")),
+    "C1": Crystal(
+        "cF", (*_all("A", *_TETRAHEDRA), ("B", _ORIGIN)), Prototype("C1", "AB2_cF12_225_a_c", "CaF2")
+    ),
     "C15": Crystal(
         "cF",
-        (*_all("A", _CENTRE, (_H, _Q, _Q), (_Q, _H, _Q), (_Q, _Q, _H)), *_all("B", (1 / 8,) * 3, (7 / 8,) * 3)),
+        (
+            *_all("A", _CENTRE, (_H, _Q, _Q), (_Q, _H, _Q), (_Q, _Q, _H)),
+            *_all("B", (1 / 8,) * 3, (7 / 8,) * 3),
+        ),
         Prototype("C15", "A2B_cF24_227_d_a", "Cu2Mg"),
     ),
 }
@@ -146,7 +160,7 @@ HEUSLER = {
 PEROVSKITE = Crystal(
     "cP",
     (("A", _CENTRE), ("B", _ORIGIN), *_all("C", (_H, 0, 0), (0, _H, 0), (0, 0, _H))),
-    Prototype("E21", "AB3C_cP5_221_a_c_b", "CaTiO3", "perovskite"),
+    Prototype("E21", "AB3C_cP5_221_a_c_b", "CaO3Ti", "perovskite"),
 )
 
 WURTZITE = Crystal(
@@ -155,7 +169,7 @@ WURTZITE = Crystal(
         *_all("A", (_T, 2 * _T, 0), (2 * _T, _T, _H)),
         *_all("B", (_T, 2 * _T, _WURTZITE_U), (2 * _T, _T, _H + _WURTZITE_U)),
     ),
-    Prototype("B4", "AB_hP4_186_b_b", "ZnS", "wurtzite"),
+    Prototype("B4", "AB_hP4_186_b_b", "SZn", "wurtzite"),
     np.sqrt(8 / 3),
 )
 
@@ -171,7 +185,7 @@ RUTILE = Crystal(
             (_H - _RUTILE_X, _H + _RUTILE_X, _H),
         ),
     ),
-    Prototype("C4", "A2B_tP6_136_f_a", "TiO2", "rutile"),
+    Prototype("C4", "A2B_tP6_136_f_a", "O2Ti", "rutile"),
     0.644,
 )
 
@@ -179,13 +193,39 @@ ANATASE = Crystal(
     "tI",
     (
         *_all("A", _ORIGIN, (0, _H, _Q)),
-        *_all("B", (0, 0, _ANATASE_Z), (0, 0, -_ANATASE_Z), (0, _H, _Q + _ANATASE_Z), (0, _H, _Q - _ANATASE_Z)),
+        *_all(
+            "B", (0, 0, _ANATASE_Z), (0, 0, -_ANATASE_Z), (0, _H, _Q + _ANATASE_Z), (0, _H, _Q - _ANATASE_Z)
+        ),
     ),
-    Prototype("C5", "A2B_tI12_141_e_a", "TiO2"),
+    Prototype("C5", "A2B_tI12_141_e_a", "O2Ti"),
     2.514,
 )
 
+#: One layer; ``c_over_a`` sets the vacuum.
+HONEYCOMB = Crystal("hP", (("A", (_T, 2 * _T, _H)), ("B", (2 * _T, _T, _H))), None)
 
-def supercell_images(n: tuple[int, int, int]) -> NDArray[np.int_]:
-    """Return the cell translations of ``atoms * n`` in ASE's order, first cell first: shape (n1·n2·n3, 3)."""
-    return np.array([(i, j, k) for i in range(n[0]) for j in range(n[1]) for k in range(n[2])])
+CUPRITE = Crystal(
+    "cP",
+    (
+        *_all("A", (_Q, _Q, _Q), (0.75, 0.75, _Q), (0.75, _Q, 0.75), (_Q, 0.75, 0.75)),
+        *_all("B", _ORIGIN, _CENTRE),
+    ),
+    Prototype("C3", "A2B_cP6_224_b_a", "Cu2O", "cuprite"),
+)
+
+CRISTOBALITE = Crystal(
+    "cF",
+    (
+        *_all("A", _ORIGIN, _TETRAHEDRA[0]),
+        *_all(
+            "B", (1 / 8, 1 / 8, 1 / 8), (1 / 8, 3 / 8, 3 / 8), (3 / 8, 1 / 8, 3 / 8), (3 / 8, 3 / 8, 1 / 8)
+        ),
+    ),
+    Prototype("C9", "A2B_cF24_227_c_a", "O2Si"),
+)
+
+RHENIUM_TRIOXIDE = Crystal(
+    "cP",
+    (("A", _ORIGIN), *_all("B", (_H, 0, 0), (0, _H, 0), (0, 0, _H))),
+    Prototype("D09", "A3B_cP4_221_d_a", "O3Re"),
+)

@@ -8,19 +8,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import combinations, permutations
-from typing import Any
 
 import ase
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111
+from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.cluster import Decahedron, Icosahedron, Octahedron
 from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 from demo_crystals import ELEMENTAL, EQUIATOMIC, HEUSLER, THREE_TO_ONE, TWO_TO_ONE, Crystal
-from demo_entry import Calculation, Fit, Method, Optimization, Prototype, Step, StructuralType
+from demo_entry import Calculation, Fit, Method, Optimization, Step
 
 METALS = ("Ag", "Al", "Au", "Cu", "Ni", "Pd", "Pt")
 EMT_METHOD = Method("ASE", ase.__version__, "emt", "https://doi.org/10.1016/0039-6028(96)00816-3")
@@ -45,7 +43,7 @@ def step_of(atoms: Atoms) -> Step:
 
 
 def evaluated(atoms: Atoms) -> Step:
-    """Return the EMT step of a structure; its positions are first rounded to 1e-4 Å, which keeps the file small."""
+    """Return the EMT step of a structure, its positions first rounded to 1e-4 Å to keep the file small."""
     copy = atoms.copy()
     copy.positions = np.round(copy.positions, 4)
     copy.calc = EMT()

@@ -1,13 +1,13 @@
-"""Demo calculations with EMT on larger cells: displaced atoms, solid solutions, defects, surfaces, clusters."""
+"""Demo calculations with EMT on larger cells: displaced atoms, alloys, defects, surfaces, clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations, permutations
 
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111
+from ase.build import bulk, fcc100, fcc110, fcc111
 from ase.cluster import Icosahedron, Octahedron
 from demo_crystals import EQUIATOMIC, THREE_TO_ONE
 from demo_emt import EMT_METHOD, METALS, evaluated, guess, random_source, relaxed
@@ -17,7 +17,7 @@ _VACUUM = 6.0
 _FACETS = {"100": fcc100, "110": fcc110, "111": fcc111}
 
 
-def _single_point(stem: str, upload: str, dataset: str, note: str, atoms: Atoms) -> Calculation:
+def _single_point(stem: str, atoms: Atoms, *, upload: str, dataset: str, note: str) -> Calculation:
     return Calculation(
         stem=stem,
         upload=upload,
@@ -31,7 +31,9 @@ def _single_point(stem: str, upload: str, dataset: str, note: str, atoms: Atoms)
     )
 
 
-def _relaxation(stem: str, upload: str, dataset: str, note: str, atoms: Atoms, kind: StructuralType) -> Calculation:
+def _relaxation(
+    stem: str, atoms: Atoms, kind: StructuralType, *, upload: str, dataset: str, note: str
+) -> Calculation:
     rounded = atoms.copy()
     rounded.positions = np.round(rounded.positions, 4)
     steps, optimization = relaxed(rounded, cell=False)
@@ -64,10 +66,10 @@ def _rattled(label: str, cell: Atoms, n_samples: int) -> Iterator[Calculation]:
         strain = round(random.uniform(-0.03, 0.03), 3)
         yield _single_point(
             stem,
-            "EMT supercells with displaced atoms",
-            "EMT supercells with displaced atoms",
-            f"atoms displaced at random (normal, {amplitude} Å) in a cell strained by {strain:+.1%}",
             _displaced(cell, amplitude, strain, random),
+            upload="EMT supercells with displaced atoms",
+            dataset="EMT supercells with displaced atoms",
+            note=f"atoms displaced at random (normal, {amplitude} Å) in a cell strained by {strain:+.1%}",
         )
 
 
@@ -84,42 +86,42 @@ def displaced_supercells() -> Iterator[Calculation]:
 def solid_solutions() -> Iterator[Calculation]:
     """Yield random fcc alloys of two metals, 16 atoms, with lattice constants after Vegard's law."""
     for first, second in combinations(METALS, 2):
-        for n_second in (2, 4, 6, 8, 10, 12, 14):
+        for n_second in range(2, 16, 2):
             stem = f"solution/{first}{16 - n_second}{second}{n_second}"
-            random = random_source(stem)
-            cell = bulk(first, cubic=True) * (2, 2, 1)
-            size = 1 + n_second / 16 * (bulk(second, cubic=True).cell[0, 0] / bulk(first, cubic=True).cell[0, 0] - 1)
-            cell.set_cell(np.round(cell.cell * size, 4), scale_atoms=True)
-            symbols = np.array([first] * 16, dtype="<U2")
-            symbols[random.permutation(16)[:n_second]] = second
-            cell.set_chemical_symbols(list(symbols))
             yield _single_point(
                 stem,
-                "EMT random solid solutions",
-                "EMT random alloys and defects",
-                "random fcc alloy on ideal sites, lattice constant after Vegard's law",
-                cell,
+                _random_alloy(first, second, n_second, random_source(stem)),
+                upload="EMT random solid solutions",
+                dataset="EMT random alloys and defects",
+                note="random fcc alloy on ideal sites, lattice constant after Vegard's law",
             )
+
+
+def _random_alloy(first: str, second: str, n_second: int, random: np.random.Generator) -> Atoms:
+    cell = bulk(first, cubic=True) * (2, 2, 1)
+    ratio = bulk(second, cubic=True).cell[0, 0] / bulk(first, cubic=True).cell[0, 0]
+    cell.set_cell(np.round(cell.cell * (1 + n_second / 16 * (ratio - 1)), 4), scale_atoms=True)
+    for index in random.permutation(16)[:n_second]:
+        cell[int(index)].symbol = second
+    return cell
 
 
 def point_defects() -> Iterator[Calculation]:
     """Yield relaxed vacancies and substitutional atoms in 27-atom cells of the metals."""
+    group = {"upload": "EMT point defects", "dataset": "EMT random alloys and defects"}
     for metal in METALS:
         cell = bulk(metal) * (3, 3, 3)
-        vacancy = cell.copy()
-        del vacancy[0]
-        yield _relaxation(
-            f"defect/{metal}26-vacancy", "EMT point defects", "EMT random alloys and defects",
-            "one vacancy in 27 sites, fixed cell", vacancy, "bulk",
-        )  # fmt: skip
+        vacancy = cell[1:]
+        stem = f"defect/{metal}26-vacancy"
+        yield _relaxation(stem, vacancy, "bulk", **group, note="one vacancy in 27 sites, fixed cell")
         for other in METALS:
             if other != metal:
                 impurity = cell.copy()
                 impurity[0].symbol = other
+                stem = f"defect/{metal}26{other}-substitution"
                 yield _relaxation(
-                    f"defect/{metal}26{other}-substitution", "EMT point defects", "EMT random alloys and defects",
-                    "one substituted atom in 27, fixed cell", impurity, "bulk",
-                )  # fmt: skip
+                    stem, impurity, "bulk", **group, note="one substituted atom of 27, fixed cell"
+                )
 
 
 def surfaces() -> Iterator[Calculation]:
@@ -127,22 +129,33 @@ def surfaces() -> Iterator[Calculation]:
     for metal in METALS:
         for facet, build in _FACETS.items():
             for n_layers in (4, 6, 8):
-                slab = build(metal, (1, 1, n_layers), vacuum=_VACUUM)
-                slab.pbc = (True, True, False)
                 yield _relaxation(
-                    f"surface/{metal}{facet}-{n_layers}layers", "EMT surfaces", "EMT surfaces",
-                    f"({facet}) slab of {n_layers} layers, vacuum of 6 Å on each side", slab, "surface",
-                )  # fmt: skip
+                    f"surface/{metal}{facet}-{n_layers}layers",
+                    _slab(build, metal, n_layers),
+                    "surface",
+                    upload="EMT surfaces",
+                    dataset="EMT surfaces",
+                    note=f"({facet}) slab of {n_layers} layers, vacuum of {_VACUUM:g} Å on each side",
+                )
             for other in METALS:
                 if other == metal:
                     continue
-                slab = build(metal, (1, 1, 5), vacuum=_VACUUM)
-                slab.pbc = (True, True, False)
+                slab = _slab(build, metal, 5)
                 slab[len(slab) - 1].symbol = other
                 yield _relaxation(
-                    f"surface/{other}-on-{metal}{facet}", "EMT surfaces with an overlayer", "EMT surfaces",
-                    f"({facet}) slab of 4 layers under one layer of {other}", slab, "surface",
-                )  # fmt: skip
+                    f"surface/{other}-on-{metal}{facet}",
+                    slab,
+                    "surface",
+                    upload="EMT surfaces with an overlayer",
+                    dataset="EMT surfaces",
+                    note=f"({facet}) slab of 4 layers under one layer of {other}",
+                )
+
+
+def _slab(build: Callable[..., Atoms], metal: str, n_layers: int) -> Atoms:
+    slab = build(metal, (1, 1, n_layers), vacuum=_VACUUM)
+    slab.pbc = (True, True, False)
+    return slab
 
 
 def clusters() -> Iterator[Calculation]:
@@ -162,4 +175,5 @@ def clusters() -> Iterator[Calculation]:
 
 def _cluster(label: str, atoms: Atoms, note: str) -> Calculation:
     free = Atoms(list(atoms.symbols), positions=atoms.positions - atoms.positions.mean(axis=0))
-    return _relaxation(f"cluster/{label}", "EMT clusters", "EMT clusters", note, free, "molecule / cluster")
+    group = {"upload": "EMT clusters", "dataset": "EMT clusters"}
+    return _relaxation(f"cluster/{label}", free, "molecule / cluster", **group, note=note)

@@ -15,7 +15,7 @@ StructuralType = Literal["bulk", "surface", "2D", "molecule / cluster", "atom"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A gap between the highest occupied and the lowest unoccupied level (eV), and whether k-points were compared."""
+    """The highest occupied and the lowest unoccupied level (eV); a type only if k-points were compared."""
 
     highest_occupied: float
     lowest_unoccupied: float

@@ -20,14 +20,28 @@ ATOMIC_MASS = 1.66053906892e-27  # CODATA 2022, kg
 SYMMETRY_TOLERANCE = 0.1  # Å, the tolerance that NOMAD itself uses
 
 # Table VI of the IUPAC Red Book (2005), from the end that is written first.
-_IUPAC_ORDER = (
-    "Rn Xe Kr Ar Ne He Fr Cs Rb K Na Li Ra Ba Sr Ca Mg Be "
-    "Lr No Md Fm Es Cf Bk Cm Am Pu Np U Pa Th Ac Lu Yb Tm Er Ho Dy Tb Gd Eu Sm Pm Nd Pr Ce La Y Sc "
-    "Rf Hf Zr Ti Db Ta Nb V Sg W Mo Cr Bh Re Tc Mn Hs Os Ru Fe Mt Ir Rh Co Ds Pt Pd Ni Rg Au Ag Cu "
-    "Cn Hg Cd Zn Nh Tl In Ga Al B Fl Pb Sn Ge Si C Mc Bi Sb As P N H Lv Po Te Se S O Ts At I Br Cl F"
-).split()
+_IUPAC_ROWS = (
+    "Rn Xe Kr Ar Ne He Fr Cs Rb K Na Li Ra Ba Sr Ca Mg Be",
+    "Lr No Md Fm Es Cf Bk Cm Am Pu Np U Pa Th Ac Lu Yb Tm Er Ho Dy Tb Gd Eu Sm Pm Nd Pr Ce La Y Sc",
+    "Rf Hf Zr Ti Db Ta Nb V Sg W Mo Cr Bh Re Tc Mn Hs Os Ru Fe Mt Ir Rh Co Ds Pt Pd Ni Rg Au Ag Cu",
+    "Cn Hg Cd Zn Nh Tl In Ga Al B Fl Pb Sn Ge Si C Mc Bi Sb As P N H Lv Po Te Se S O Ts At I Br Cl F",
+)
+_IUPAC_ORDER = [symbol for row in _IUPAC_ROWS for symbol in row.split()]
 # compounds of carbon that are written like inorganic ones
-_INORGANIC_CARBON = {"SiC", "TiC", "VC", "WC", "ZrC", "B4C", "Al4C3", "CaC2", "MgC2", "CaCO3", "MgCO3", "BaCO3"}
+_INORGANIC_CARBON = {
+    "SiC",
+    "TiC",
+    "VC",
+    "WC",
+    "ZrC",
+    "B4C",
+    "Al4C3",
+    "CaC2",
+    "MgC2",
+    "CaCO3",
+    "MgCO3",
+    "BaCO3",
+}
 _SYSTEMS = (
     (2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"),
     (167, "trigonal"), (194, "hexagonal"), (230, "cubic"),
@@ -36,6 +50,7 @@ _PEARSON_LETTER = {"triclinic": "a", "monoclinic": "m", "orthorhombic": "o", "te
 _ORIGINAL = "A representative system chosen from the original simulation."
 _SUBSYSTEM = "Automatically detected subsystem."
 _CONVENTIONAL = "The conventional cell of the material from which the subsystem is constructed from."
+METALS = {"Ag", "Al", "Au", "Cu", "Ni", "Pd", "Pt"}
 _DIMENSION = {"bulk": "3D", "surface": "2D", "2D": "2D", "molecule / cluster": "0D", "atom": "0D"}
 _BUILDING_BLOCK = {"surface": "surface", "2D": "2D material"}
 
@@ -52,7 +67,9 @@ def formulas(symbols: list[str]) -> dict[str, str]:
     hill = {s: counts[s] for s in first + sorted(set(counts) - set(first))}
     iupac = {s: counts[s] // divisor for s in sorted(counts, key=_IUPAC_ORDER.index)}
     organic = "C" in counts and _text(iupac) not in _INORGANIC_CARBON
-    anonymous = {ascii_uppercase[i]: n // divisor for i, n in enumerate(sorted(counts.values(), reverse=True))}
+    anonymous = {
+        ascii_uppercase[i]: n // divisor for i, n in enumerate(sorted(counts.values(), reverse=True))
+    }
     return {
         "chemical_formula_descriptive": _text(hill) if organic else _text(iupac),
         "chemical_formula_reduced": _text({s: counts[s] // divisor for s in sorted(counts)}),
@@ -131,7 +148,11 @@ def _wyckoff_sets(conventional: Atoms, dataset: Any) -> list[dict[str, Any]]:
     for index, orbit in enumerate(dataset.crystallographic_orbits):
         orbits.setdefault(int(orbit), []).append(index)
     return [
-        {"wyckoff_letter": dataset.wyckoffs[first], "indices": indices, "element": conventional.symbols[first]}
+        {
+            "wyckoff_letter": dataset.wyckoffs[first],
+            "indices": indices,
+            "element": conventional.symbols[first],
+        }
         for first, indices in orbits.items()
     ]
 
@@ -162,7 +183,9 @@ def atoms_section(atoms: Atoms, *, reciprocal: bool = False) -> dict[str, Any]:
     if atoms.cell.rank == 3:
         section["lattice_vectors"] = (atoms.cell.array * ANGSTROM).tolist()
         if reciprocal:
-            section["lattice_vectors_reciprocal"] = (2 * np.pi * atoms.cell.reciprocal().array / ANGSTROM).tolist()
+            section["lattice_vectors_reciprocal"] = (
+                2 * np.pi * atoms.cell.reciprocal().array / ANGSTROM
+            ).tolist()
     section["periodic"] = atoms.pbc.tolist()
     return section
 
@@ -177,7 +200,9 @@ def _system(index: int, label: str, method: str, description: str, relation: str
     }
 
 
-def _bulk_topology(original: dict[str, Any], atoms: Atoms, prototype: Prototype | None) -> tuple[list[dict[str, Any]], Any]:
+def _bulk_topology(
+    original: dict[str, Any], atoms: Atoms, prototype: Prototype | None
+) -> tuple[list[dict[str, Any]], Any]:
     conventional, dataset = conventional_cell(atoms)
     ids = [f"results/material/topology/{index}" for index in range(3)]
     bulk = {"structural_type": "bulk", "dimensionality": "3D"}
@@ -244,8 +269,10 @@ def material_of(calculation: Calculation) -> dict[str, Any]:
         symmetry["strukturbericht_designation"] = prototype.strukturbericht
         if prototype.structure_name is not None:
             symmetry["structure_name"] = prototype.structure_name
-    if len(set(symbols)) == 1:
-        material["material_name"] = atomic_names[atoms.numbers[0]]
+    if len(set(symbols)) == 1 or (set(symbols) <= METALS and len(set(symbols)) == 2):
+        material["material_name"] = " ".join(
+            atomic_names[atomic_numbers[symbol]] for symbol in sorted(set(symbols))
+        )
     return {**material, "material_id": topology[2]["material_id"], "symmetry": symmetry, "topology": topology}
 
 

@@ -1,4 +1,4 @@
-"""The check that demo archives use NOMAD's names, types, shapes and words, and the lists NOMAD keeps about an archive."""
+"""The check that demo archives use NOMAD's names, types, shapes and words."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ def _workflow(name: str, base: str, results: str, method: dict[str, dict[str, An
     }
 
 
-# Classes of nomad-schema-plugin-simulation-workflow 1.0.11 that no table of paths reaches, because only ``m_def`` names them.
+# Classes of nomad-schema-plugin-simulation-workflow 1.0.11 that the tables lack: only ``m_def`` names them.
 _WORKFLOWS: dict[str, dict[str, Any]] = {
-    **_workflow(_EQUATION, "ParallelSimulation", f"{_EQUATION}Results", {"energy_calculator": {"type": "str"}}),
+    **_workflow(
+        _EQUATION, "ParallelSimulation", f"{_EQUATION}Results", {"energy_calculator": {"type": "str"}}
+    ),
     **_workflow(
         _OPTIMIZATION,
         "SerialSimulation",
@@ -50,7 +52,7 @@ _WORKFLOWS: dict[str, dict[str, Any]] = {
 
 
 class Schema:
-    """NOMAD's section definitions, as ``archive-quantities.json`` and ``search-quantities-2.0.0.json`` list them."""
+    """NOMAD's section definitions, as its quantity tables list them."""
 
     def __init__(self, tables: Path) -> None:
         graph = json.loads((tables / "archive-quantities.json").read_text())
@@ -106,7 +108,9 @@ class Schema:
         """Yield path without indices, section definition, name and value of every quantity of an archive."""
         yield from self._walk(archive, self.root, "")
 
-    def _walk(self, section: dict[str, Any], definition: str, path: str) -> Iterator[tuple[str, str, str, Any]]:
+    def _walk(
+        self, section: dict[str, Any], definition: str, path: str
+    ) -> Iterator[tuple[str, str, str, Any]]:
         definition = section.get("m_def", definition)
         if definition not in self.sections:
             raise ValueError(f"{path}: NOMAD has no section {definition!r}")
@@ -124,14 +128,13 @@ class Schema:
                 yield from self._walk(item, subsections[name]["section"], below)
 
     def names_of(self, archive: dict[str, Any]) -> tuple[list[str], list[str], int]:
-        """Return the paths and section definitions that occur in an archive, sorted, and the number of values."""
+        """Return the paths and the section definitions of an archive, sorted, and its number of values."""
         paths, sections, n_values = {"", "metadata.quantities", "metadata.sections"}, {self.root}, 3
         for path, owner, _, _ in self.walk(archive):
             n_values += 1
             sections.add(owner)
-            while path:
-                paths.add(path)
-                path = path.rpartition(".")[0]
+            steps = path.split(".")
+            paths.update(".".join(steps[:n]) for n in range(1, len(steps) + 1))
         return sorted(paths), sorted(sections), n_values
 
 

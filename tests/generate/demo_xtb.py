@@ -21,7 +21,10 @@ from tblite.interface import Calculator
 
 TBLITE_VERSION = version("tblite")
 TITLES = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
-REFERENCES = {"gfn1": "https://doi.org/10.1021/acs.jctc.7b00118", "gfn2": "https://doi.org/10.1021/acs.jctc.8b01176"}
+REFERENCES = {
+    "gfn1": "https://doi.org/10.1021/acs.jctc.7b00118",
+    "gfn2": "https://doi.org/10.1021/acs.jctc.8b01176",
+}
 FMAX = 0.02
 MAX_STEPS = 100
 _FORCE_NOISE = 1e-4  # eV/Å, what the convergence of the charges leaves of a force that is zero by symmetry
@@ -53,7 +56,13 @@ def evaluate(atoms: Atoms, model: Literal["gfn1", "gfn2"], n_unpaired: int = 0) 
     """Return the step and the orbitals of a structure; tblite's error if the charges do not converge."""
     cell = atoms.cell.array / Bohr if atoms.pbc.any() else None
     calculator = Calculator(
-        TITLES[model], atoms.numbers, atoms.positions / Bohr, 0, n_unpaired, cell, atoms.pbc if cell is not None else None
+        TITLES[model],
+        atoms.numbers,
+        atoms.positions / Bohr,
+        0,
+        n_unpaired,
+        cell,
+        atoms.pbc if cell is not None else None,
     )
     calculator.set("verbosity", 0)
     calculator.set("save-integrals", 1)
@@ -77,7 +86,7 @@ def evaluate(atoms: Atoms, model: Literal["gfn1", "gfn2"], n_unpaired: int = 0) 
 class XtbCalculator(AseCalculator):  # type: ignore[misc]  # ASE ships no types
     """Let ASE's optimizers call ``evaluate``, and remember the steps."""
 
-    implemented_properties = ("energy", "forces")  # noqa: RUF012 — a tuple
+    implemented_properties = ("energy", "forces")
 
     def __init__(self, model: Literal["gfn1", "gfn2"], n_unpaired: int) -> None:
         super().__init__()

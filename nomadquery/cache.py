@@ -1,0 +1,147 @@
+"""The tables kept on this machine: `list_tables`, `describe`, `remove`, `clear`, `verify`.
+
+::
+
+    from nomadquery import cache
+    cache.list_tables()
+    cache.remove("0db219")
+
+``folder`` is the one given to ``Nomad(cache_dir=…)``; else ``NOMADQUERY_CACHE_DIR``, else the user's
+cache folder. Tables are found by the first letters of their key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nomadquery.errors import InvalidRequest
+from nomadquery.http.deployment import find_deployment
+from nomadquery.session import cache_folder
+from nomadquery.store.cache import KeptTable, damage_in, find_table, kept_tables, remove_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS = ("key", "deployment", "owner", "query", "rows", "state", "size_bytes", "fetched_at")
+
+
+def list_tables(folder: str | Path | None = None) -> pd.DataFrame:
+    """Return a row for each table, the last fetched first.
+
+    Columns: ``key``, ``deployment``, ``owner``, ``query`` (in words), ``rows``, ``state`` (``complete``;
+    ``partial``: the same call goes on; ``damaged``), ``size_bytes``, ``fetched_at`` (UTC).
+    """
+    import pandas as pd
+
+    rows = [_row(table) for table in kept_tables(_folder(folder))]
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    times = pd.to_datetime(frame["fetched_at"], utc=True, format="ISO8601", errors="coerce")
+    return frame.assign(fetched_at=times).astype({"rows": "int64", "size_bytes": "int64"})
+
+
+def describe(key: str, *, folder: str | Path | None = None) -> dict[str, Any]:
+    """Return what is known of one table, as JSON holds it.
+
+    That is ``key``, ``state``, ``deployment``, ``owner``, ``query`` (in words), ``columns`` (name → unit or
+    ``None``), ``sort``, ``limit``, ``rows``, ``size_bytes``, ``fetched_at``, ``release``, ``files`` (paths),
+    ``problems`` (what rows lack) and ``damage``.
+
+    Raises
+    ------
+    CacheError
+        If no table, or several, have a key that begins so.
+    """
+    table = find_table(_folder(folder), key)
+    manifest = table.manifest
+    columns = {
+        one["name"]: one.get("unit") or one.get("stored_unit") for one in table.request.get("columns", ())
+    }
+    return {
+        **dict(zip(_COLUMNS, _row(table), strict=True)),
+        "columns": columns,
+        "sort": table.request.get("sort"),
+        "limit": table.request.get("limit"),
+        "release": None if manifest is None else manifest.facts.get("release"),
+        "files": [] if manifest is None else [str(table.store.folder / part.file) for part in manifest.parts],
+        "problems": [] if manifest is None else [dict(line) for line in manifest.problems],
+        "damage": table.damage,
+    }
+
+
+def remove(key: str, *, folder: str | Path | None = None) -> str:
+    """Remove one table; return its whole key.
+
+    Raises
+    ------
+    CacheError
+        If no table, or several, have a key that begins so, or another process is fetching it.
+    """
+    table = find_table(_folder(folder), key)
+    remove_table(table)
+    return table.key
+
+
+def clear(*, folder: str | Path | None = None) -> list[str]:
+    """Remove all tables; return their keys.
+
+    Raises
+    ------
+    CacheError
+        If another process is fetching one of them.
+    """
+    tables = kept_tables(_folder(folder))
+    for table in tables:
+        remove_table(table)
+    return [table.key for table in tables]
+
+
+def verify(*keys: str, folder: str | Path | None = None) -> pd.DataFrame:
+    """Return ``key``, ``rows`` and ``damage`` (null where there is none) after reading tables to their end.
+
+    Without ``keys`` all tables are read.
+
+    Raises
+    ------
+    CacheError
+        If no table, or several, have a key that begins so.
+    """
+    import pandas as pd
+
+    where = _folder(folder)
+    tables = [find_table(where, key) for key in keys] if keys else kept_tables(where)
+    rows = [(table.key, table.n_rows, damage_in(table)) for table in tables]
+    return pd.DataFrame(rows, columns=["key", "rows", "damage"]).astype({"damage": "string"})
+
+
+def _folder(given: str | Path | None) -> Path:
+    return cache_folder(given, os.environ)
+
+
+def _row(table: KeptTable) -> tuple[Any, ...]:
+    request = table.request
+    return (
+        table.key,
+        _deployment_name(request.get("deployment")),
+        request.get("owner"),
+        _on_one_line(table.words) if request else None,
+        table.n_rows,
+        table.state,
+        table.size_bytes,
+        table.fetched_at,
+    )
+
+
+def _deployment_name(address: Any) -> str | None:
+    """Return ``prod`` for the address of the public API, and the like; other addresses as they stand."""
+    if not isinstance(address, str):
+        return None
+    try:
+        return find_deployment(address).name
+    except InvalidRequest:
+        return address.removeprefix("nomadquery:")
+
+
+def _on_one_line(words: str) -> str:
+    return "; ".join(line.strip() for line in words.splitlines()).replace(":; ", ": ")

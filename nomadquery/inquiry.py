@@ -1,0 +1,187 @@
+"""`Inquiry`: a query, what is wanted of its hits, and whom it is put to; it finds or fetches the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nomadquery.asking import Wanted, completed, drafted
+from nomadquery.errors import CacheCorrupt, CacheError, QueryError
+from nomadquery.fetch.harvest import Wishes, harvest, is_servable, kept, warn_of_damage
+from nomadquery.fetch.pages import Source
+from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
+from nomadquery.query.catalogue import catalogue_for
+from nomadquery.query.query import Query
+from nomadquery.session import Session
+from nomadquery.store.tables import Manifest, TableStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What a search asks.
+
+    Attributes
+    ----------
+    session : Session
+    query : Query
+        As it was typed; it may hold other searches, whose entry ids are asked first.
+    wanted : Wanted
+        Owner, columns, order, number of entries.
+    """
+
+    session: Session
+    query: Query
+    wanted: Wanted
+
+    def drafted(self, query: Query) -> Question:
+        """Return the question that ``query`` (without searches inside) makes."""
+        return drafted(self.session, query, self.wanted)
+
+    def completed(self, wishes: Wishes) -> Question:
+        """Return the question as it is sent; asks searches inside, and for schemas."""
+        query = self.ready(wishes)
+        return completed(self.session, query, self.drafted(query))
+
+    def source(self, question: Question) -> Source:
+        """Return where the pages of the question come from."""
+        return Source(self.session.send, question, catalogue_for(question.release))
+
+    def harvested(self, wishes: Wishes) -> tuple[TableStore, Manifest, Question]:
+        """Return the folder and manifest of the complete table, fetching what is missing of it."""
+        if wishes.offline and not self.session.knows_enough(self.wanted.owner):
+            raise CacheError(
+                f"Nothing of {self.session.deployment.name} for owner={self.wanted.owner!r} is kept on this "
+                "machine, and offline=True forbids asking. Run the same call once without offline."
+            )
+        query = self.ready(wishes)
+        question = self.drafted(query)
+        store = self.session.kept_store(key_of(question))
+        known = kept(store, question, wishes)
+        if known is not None:
+            return store, known, question
+        if self.session.current_release() != question.release:
+            question = self.drafted(query)
+        question = completed(self.session, query, question)
+        store = self.session.writable_store(key_of(question))
+        return store, harvest(store, self.source(question), wishes), question
+
+    def read(self, wishes: Wishes, read: Callable[[TableStore, Manifest, Question], _Read]) -> _Read:
+        """Return what ``read`` makes of the complete table; one that turns out damaged is fetched again."""
+        store, manifest, question = self.harvested(wishes)
+        try:
+            return read(store, manifest, question)
+        except CacheCorrupt as error:
+            if wishes.offline:
+                raise
+            if self.kept_manifest() == manifest:  # nobody has fetched it again meanwhile
+                warn_of_damage(error)
+                with store.lock():
+                    store.clear()
+        return read(*self.harvested(wishes))
+
+    def arrow_table(self, wishes: Wishes) -> tuple[pa.Table, dict[str, Any]]:
+        """Return the complete table, and where it comes from."""
+        import pyarrow as pa
+
+        def whole(store: TableStore, manifest: Manifest, question: Question) -> Any:
+            table = pa.Table.from_batches(list(store.batches(manifest)), store.schema(manifest))
+            return table, facts_of(question, manifest)
+
+        table, facts = self.read(wishes, whole)
+        return table, facts
+
+    def entry_ids(self, wishes: Wishes) -> tuple[str, ...]:
+        """Return the ids of all entries that match, in order."""
+        bare = replace(self, wanted=replace(self.wanted, columns=()))
+        return tuple(bare.arrow_table(wishes)[0]["entry_id"].to_pylist())
+
+    def ready(self, wishes: Wishes) -> Query:
+        """Return the query with the ids of searches that are asked first put in."""
+        ids = {}
+        for name, search in self.query.asked_first:
+            inner = _inside(search)
+            ids[name] = search.entry_ids() if inner is None else inner.entry_ids(wishes)
+        return self.query.with_ids(ids) if ids else self.query
+
+    def plan(self, wishes: Wishes) -> TablePlan:
+        """Return what fetching will do, and what is kept; asks at most one count."""
+        catalogue = catalogue_for(self.session.release())
+        query = self._kept_ready()
+        if query is None:
+            inner = [_in_one_line(search) for _, search in self.query.asked_first]
+            return plan_of(self.drafted(self.query), catalogue, None, None, asked_first=inner)
+        question = self.drafted(query)
+        try:
+            manifest, damage = self.session.kept_store(key_of(question)).manifest(), ""
+        except CacheCorrupt as error:
+            manifest, damage = None, f"nothing that can be used: {error}"
+        is_served = manifest is not None and is_servable(manifest, question, wishes)
+        total = manifest.n_rows if manifest is not None and (is_served or wishes.offline) else None
+        if total is None and not wishes.offline:
+            question = completed(self.session, query, question)
+            total = self.source(question).count()
+        plan = plan_of(question, catalogue, manifest, total, is_served=is_served)
+        return replace(plan, cached=damage) if damage else plan
+
+    def kept_manifest(self) -> Manifest | None:
+        """Return the manifest of the table if it is kept whole, however old; nothing is sent."""
+        try:
+            query = self._kept_ready()
+            manifest = None if query is None else self._manifest(query)
+        except CacheCorrupt:
+            return None
+        return manifest if manifest is not None and manifest.state == "complete" else None
+
+    def kept_words(self) -> str:
+        """Return what is kept of the table, and since when; nothing is sent."""
+        if not self.session.knows_enough(self.wanted.owner):
+            return "not known before the server has been asked"
+        try:
+            query = self._kept_ready()
+            return kept_words(None if query is None else self._manifest(query))
+        except (CacheError, QueryError) as error:
+            return f"nothing that can be used: {error}"
+
+    def _kept_ready(self) -> Query | None:
+        """Return the query with ids put in as `ready` does, ``None`` where somebody must be asked."""
+        ids = {}
+        for name, search in self.query.asked_first:
+            inner = _inside(search)
+            found = None if inner is None else inner._kept_ids()
+            if found is None:
+                return None
+            ids[name] = found
+        return self.query.with_ids(ids) if ids else self.query
+
+    def _kept_ids(self) -> tuple[str, ...] | None:
+        """Return the entry ids if they are kept and given without asking."""
+        if not self.session.knows_enough(self.wanted.owner):
+            return None
+        bare = replace(self, wanted=replace(self.wanted, columns=()))
+        query = bare._kept_ready()
+        manifest = None if query is None else bare._manifest(query)
+        if query is None or manifest is None:
+            return None
+        if not is_servable(manifest, bare.drafted(query), Wishes(offline=self.session.offline)):
+            return None
+        return self.entry_ids(Wishes(offline=True))
+
+    def _manifest(self, query: Query) -> Manifest | None:
+        return self.session.kept_store(key_of(self.drafted(query))).manifest()
+
+
+def _in_one_line(search: object) -> str:
+    inquiry = _inside(search)
+    return repr(search) if inquiry is None else f"{inquiry.query!r} (owner {inquiry.wanted.owner})"
+
+
+def _inside(search: object) -> Inquiry | None:
+    """Return the inquiry of a search that stands inside a query."""
+    inquiry = getattr(search, "_inquiry", None)
+    return inquiry if isinstance(inquiry, Inquiry) else None

@@ -1,0 +1,397 @@
+"""Every hypothesis strategy of the tests.
+
+Trees and documents draw their values from the same small pools, so that questions find something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from nomadquery.query import dates
+from nomadquery.query.catalogue import Quantity, catalogue_for
+from nomadquery.query.criteria import (
+    And,
+    Criterion,
+    Equals,
+    HasAll,
+    HasAny,
+    HasNone,
+    Not,
+    Or,
+    Range,
+    Value,
+    Within,
+)
+from nomadquery.query.formulas import formula_order
+from nomadquery.query.resolve import custom_quantity
+from nomadquery.query.values import stored_spellings
+from tests.oracle import values_of
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+
+# --- trees of criteria and the search documents that they are asked of
+
+#: Quantities of every kind, index type and nesting; release 1.4.3 knows them all.
+M, P = "results.material", "results.properties"
+INDEXED = (
+    *("entry_id", "mainfile", "upload_name", "published", "processed", "n_quantities", "external_id"),
+    *("upload_create_time", "publish_time", "datasets.dataset_name", "datasets.dataset_create_time"),
+    *("authors.name", "comment", "references", "quantities", "results.eln.lab_ids", "results.eln.names"),
+    *(f"{M}.elements", f"{M}.n_elements", f"{M}.structural_type", f"{M}.symmetry.crystal_system"),
+    *(f"{M}.chemical_formula_reduced", f"{M}.chemical_formula_anonymous"),
+    *("results.method.simulation.program_name", "results.method.simulation.dft.xc_functional_names"),
+    *("results.method.simulation.precision.planewave_cutoff", f"{P}.n_calculations"),
+    *(f"{P}.optoelectronic.solar_cell.efficiency", f"{P}.optoelectronic.solar_cell.fill_factor"),
+    *(f"{P}.electronic.band_structure_electronic.spin_polarized", f"{P}.available_properties"),
+)
+NORMALISED = (f"{M}.chemical_formula_hill", f"{M}.chemical_formula_iupac")
+ANALYSED = ("mainfile.path", "authors.name.text", "entry_name.prefix", "text_search_contents")
+CUSTOM = (
+    *(f"data.t#entry_id:aBcDeF.Sample#{dtype}" for dtype in ("float", "int", "str", "bool", "datetime")),
+    "data.layer.thickness#my_package.schema.Device",
+)
+#: Sections whose items NOMAD keeps apart → quantities of one item, deeper ones last.
+NESTED: Mapping[str, tuple[str, ...]] = {
+    f"{P}.electronic.band_gap": ("value", "type", "provenance.label", "index"),
+    f"{P}.electronic.band_structure_electronic.band_gap": ("value", "type"),
+    f"{M}.elemental_composition": ("element", "mass_fraction"),
+    f"{M}.topology": ("label", "elements", "n_atoms", "cell.a", "elemental_composition.element"),
+    f"{P}.catalytic.reaction.products": ("name", "selectivity"),
+    f"{P}.mechanical.bulk_modulus": ("type", "value"),
+    "section_defs": ("definition_qualified_name", "used_directly"),
+}
+NAMES = (
+    *INDEXED,
+    *NORMALISED,
+    *ANALYSED,
+    *CUSTOM,
+    *(f"{section}.{name}" for section, names in NESTED.items() for name in names),
+)
+
+_N_NESTED = sum(map(len, NESTED.values()))
+
+Pools = Mapping[str, Sequence[Value]]
+Document = dict[str, Any]
+
+_TEXTS = ("Ti", "O", "VASP", "exciting", "a b", "x/y.json")
+_SENTENCES = ("TiO2 relax", "band gap of 1.5", "don't", "a/b/c.json", "TiO2")
+_NUMBERS = (-1.5, 0.0, 1e-19, 2.5, 1e25)
+_INTEGERS = (-1, 0, 1, 2, 2**31 - 1)
+_DATES = (
+    "1970-01-01T00:00:00.000Z",
+    "2023-12-31T23:59:59.999Z",
+    "2024-01-01T00:00:00.000Z",
+    "2024-01-01T12:30:00.500Z",
+)
+_FORMULAS = {
+    "hill": ("O2Ti", "C2H6O", "ClNa"),
+    "iupac": ("O2Ti", "C2H6O", "ClNa"),
+    "reduced": ("O2Ti", "ClNa"),
+    "anonymous": ("A2B", "AB"),
+}
+
+
+#: How NOMAD stores the formulas of the pool that it puts in order itself.
+_STORED_FORMULAS = {f"{M}.chemical_formula_iupac": ("TiO2", "C2H6O", "NaCl")}
+
+
+def quantity_of(name: str) -> Quantity:
+    return catalogue_for().find(name) or custom_quantity(name)
+
+
+def pool_of(name: str) -> Sequence[Value]:
+    """Return the stored values that trees and documents use for a quantity."""
+    quantity = quantity_of(name)
+    order = None if quantity.is_view else formula_order(name)
+    if order is not None:
+        return _FORMULAS[order]
+    if quantity.members:
+        return quantity.members[:4]
+    if quantity.index == "text":
+        return _SENTENCES
+    pools: dict[str, Sequence[Value]] = {
+        "text": _TEXTS,
+        "number": _NUMBERS,
+        "integer": _INTEGERS,
+        "boolean": (False, True),
+        "date": _DATES,
+        "other": _NUMBERS,
+    }
+    return pools[quantity.kind]
+
+
+POOLS: Pools = {name: pool_of(name) for name in NAMES}
+
+
+def _lists(pool: Sequence[Value]) -> SearchStrategy[tuple[Value, ...]]:
+    return st.lists(st.sampled_from(pool), min_size=1, max_size=3, unique=True).map(tuple)
+
+
+def _ranges(name: str, pool: Sequence[Value]) -> SearchStrategy[Criterion]:
+    bounds = st.sampled_from(pool)
+    lower = st.sampled_from(("gt", "gte"))
+    upper = st.sampled_from(("lt", "lte"))
+
+    def built(sides: tuple[str, str], values: tuple[Value, Value], use: str) -> Range:
+        low, high = sorted(values, key=lambda value: (str(type(value)), value))
+        given = {"both": {sides[0]: low, sides[1]: high}, "low": {sides[0]: low}, "high": {sides[1]: high}}
+        return Range(name, **given[use])
+
+    used = st.sampled_from(("both", "low", "high"))
+    return st.builds(built, st.tuples(lower, upper), st.tuples(bounds, bounds), used)
+
+
+def leaves_of(name: str, pool: Sequence[Value], *, section: str = "") -> SearchStrategy[Criterion]:
+    """Return leaves that NOMAD's language can say of the quantity, as the resolver leaves them.
+
+    A form of one ``section`` can ask neither all-of nor none-of items deeper down.
+    """
+    quantity = quantity_of(name)
+    kinds: list[SearchStrategy[Criterion]] = [
+        st.builds(Equals, st.just(name), st.sampled_from(pool)),
+        st.builds(HasAny, st.just(name), _lists(pool)),
+    ]
+    if not section or quantity.nested == section:
+        kinds.append(st.builds(HasNone, st.just(name), _lists(pool)))
+    if quantity.shape or (quantity.repeats and not section) or "#" in name:
+        kinds.append(st.builds(HasAll, st.just(name), _lists(pool)))
+    if quantity.kind != "boolean" and (quantity.is_view or formula_order(name) is None):
+        kinds.append(_ranges(name, pool))
+    return st.one_of(kinds)
+
+
+def plain_leaves(pools: Pools = POOLS) -> SearchStrategy[Criterion]:
+    """Return leaves about any quantity."""
+    return st.sampled_from(sorted(pools)).flatmap(lambda name: leaves_of(name, pools[name]))
+
+
+def withins(pools: Pools = POOLS) -> SearchStrategy[Criterion]:
+    """Return several leaves, each of another quantity, about one item of a nested section."""
+
+    def of_section(section: str) -> SearchStrategy[Criterion]:
+        names = [f"{section}.{name}" for name in NESTED[section] if f"{section}.{name}" in pools]
+        chosen = st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)
+
+        def of_names(several: list[str]) -> SearchStrategy[Criterion]:
+            leaves = [leaves_of(name, pools[name], section=section) for name in several]
+            return st.builds(Within, st.just(section), st.tuples(*leaves))
+
+        return chosen.flatmap(of_names)
+
+    sections = [section for section in NESTED if any(name.startswith(f"{section}.") for name in pools)]
+    return st.sampled_from(sections).flatmap(of_section)
+
+
+def trees(pools: Pools = POOLS, *, max_leaves: int = 6) -> SearchStrategy[Criterion]:
+    """Return resolved trees: full names, stored units, instants; not yet canonical."""
+
+    def combined(parts: SearchStrategy[Criterion]) -> SearchStrategy[Criterion]:
+        several = st.lists(parts, max_size=3).map(tuple)
+        return st.one_of(st.builds(And, several), st.builds(Or, several), st.builds(Not, parts))
+
+    leaves = st.one_of(plain_leaves(pools), plain_leaves(pools), withins(pools))
+    return st.recursive(leaves, combined, max_leaves=max_leaves)
+
+
+def pools_of(documents: Sequence[Document], custom: Sequence[str] = ()) -> Pools:
+    """Return values that real documents have, as they stand in resolved trees; at most twelve each."""
+    pools: dict[str, Sequence[Value]] = {}
+    for name in (*INDEXED, *NORMALISED, *ANALYSED, *NAMES[-_N_NESTED:], *custom):
+        found = {stored for document in documents for stored in _stored_in(document, name)}
+        if found:
+            pools[name] = sorted(found, key=repr)[:12]
+    return pools
+
+
+def _stored_in(document: Document, name: str) -> list[Value]:
+    quantity = quantity_of(name)
+    texts = [value for value in values_of(name, document) if not isinstance(value, str) or len(value) < 200]
+    if quantity.kind == "text":
+        return [stored for text in texts for stored in stored_spellings(text, quantity, strict=False)]
+    return [dates.instant(value) for value in texts] if quantity.kind == "date" else texts
+
+
+def documents() -> SearchStrategy[Document]:
+    """Return search documents as NOMAD's index has them, with values from `POOLS` or without."""
+    plain = [name for name in (*INDEXED, *NORMALISED, *ANALYSED) if not _is_nested(name)]
+    values = {_stored_at(name): _stored_values(name) for name in plain}
+    items = {
+        section: st.lists(_items(section), max_size=3).map(lambda found: [x for x in found if x])
+        for section in NESTED
+    }
+    flat = st.fixed_dictionaries({}, optional={**values, **items})
+    custom = st.lists(st.one_of([_custom_value(name) for name in CUSTOM]), max_size=3)
+    return st.builds(lambda parts, found: {**_unfolded(parts), "search_quantities": found}, flat, custom)
+
+
+def _is_nested(name: str) -> bool:
+    return quantity_of(name).nested is not None
+
+
+def _stored_at(name: str) -> str:
+    return name.rpartition(".")[0] if quantity_of(name).is_view else name
+
+
+def _stored_values(name: str) -> SearchStrategy[Any]:
+    """Return what a document holds at a quantity: a value, or a list of them."""
+    one: SearchStrategy[Any] = st.sampled_from(_STORED_FORMULAS.get(name, POOLS[name]))
+    if quantity_of(name).kind == "date":
+        one = one.map(lambda instant: instant.replace("Z", "+00:00"))
+    return st.lists(one, max_size=3) if quantity_of(name).shape else one
+
+
+def _items(section: str) -> SearchStrategy[Document]:
+    names = {name: _stored_values(f"{section}.{name}") for name in NESTED[section]}
+    deeper = {name: values for name, values in names.items() if name.startswith("elemental_composition.")}
+    own = {name: values for name, values in names.items() if name not in deeper}
+    plain = st.fixed_dictionaries({}, optional=own).map(_unfolded)
+    if not deeper:
+        return plain
+    composition = st.lists(st.builds(lambda x: {"element": x}, *deeper.values()), max_size=2)
+    return st.builds(lambda item, found: {**item, "elemental_composition": found}, plain, composition)
+
+
+_VALUE_FIELDS = {"float": "float_value", "int": "int_value", "str": "str_value", "bool": "bool_value"}
+
+
+def _custom_value(name: str) -> SearchStrategy[Document]:
+    path, schema, *dtype = name.split("#")
+    field = _VALUE_FIELDS.get(dtype[0], "datetime_value") if dtype else "float_value"
+    definitions = st.sampled_from(([schema], ["other.Derived", schema], ["other.Derived"]))
+
+    def built(value: Value, classes: list[str]) -> Document:
+        segments = {"1": {"path": "data", "definitions": classes}}
+        return {"id": f"{path}#{classes[0]}", "segments": segments, field: value}
+
+    return st.builds(built, st.sampled_from(POOLS[name]), definitions)
+
+
+def _unfolded(parts: Mapping[str, Any]) -> Document:
+    """Return ``{"a.b": 1}`` as ``{"a": {"b": 1}}``; a repeating section on the way becomes a list of one."""
+    document: Document = {}
+    for name, value in parts.items():
+        place: Any = document
+        *above, last = name.split(".")
+        for step in above:
+            place = place[-1] if isinstance(place, list) else place
+            place = place.setdefault(step, [{}] if step in {"datasets", "authors"} else {})
+        place = place[-1] if isinstance(place, list) else place
+        place[last] = value
+    return document
+
+
+# --- criteria as text
+
+
+def phrases() -> SearchStrategy[tuple[str, Criterion]]:
+    """Return criteria in text form with the trees that they mean."""
+    names = st.sampled_from(("elements", "gap", "results.material.n_elements", "data.x#a.B"))
+    texts = st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1, max_size=6)
+    values = st.one_of(st.integers(-99, 99), st.floats(-9, 9), st.booleans(), texts)
+
+    def written(value: Value) -> str:
+        if isinstance(value, str):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+
+    def compared(name: str, several: list[Value], word: str) -> tuple[str, Criterion]:
+        tree: dict[str, Criterion] = {
+            "==": Equals(name, several[0]),
+            "!=": Not(Equals(name, several[0])),
+            ">=": Range(name, gte=several[0]),
+            "<": Range(name, lt=several[0]),
+            "isin": HasAny(name, tuple(several)),
+            "has_all": HasAll(name, tuple(several)),
+            "exists": Range(name),
+        }
+        n_values = {"isin": len(several), "has_all": len(several), "exists": 0}.get(word, 1)
+        return f"{name} {word} {', '.join(map(written, several[:n_values]))}", tree[word]
+
+    words = st.sampled_from(("==", "!=", ">=", "<", "isin", "has_all", "exists"))
+    leaves = st.builds(compared, names, st.lists(values, min_size=1, max_size=3), words)
+
+    def combined(parts: SearchStrategy[tuple[str, Criterion]]) -> SearchStrategy[tuple[str, Criterion]]:
+        several = st.lists(parts, min_size=2, max_size=3)
+
+        def joined(phrases: list[tuple[str, Criterion]], word: str) -> tuple[str, Criterion]:
+            node = And if word == "and" else Or
+            text = f" {word} ".join(f"({text})" for text, _ in phrases)
+            return text, node(tuple(tree for _, tree in phrases))
+
+        negated = parts.map(lambda phrase: (f"not ({phrase[0]})", Not(phrase[1])))
+        return st.one_of(st.builds(joined, several, st.sampled_from(("and", "or"))), negated)
+
+    return st.recursive(leaves, combined, max_leaves=4)
+
+# --- fetching: what a server lists while it is walked
+
+
+@st.composite
+def changing_entries(draw: st.DrawFn) -> list[list[str]]:
+    """Return the entries of a server before each request: some are deleted, some published meanwhile."""
+    entries = draw(st.sets(st.text("abcdef", min_size=1, max_size=2), max_size=12))
+    states = [sorted(entries)]
+    for _ in range(draw(st.integers(0, 5))):
+        gone = draw(st.sets(st.sampled_from(sorted(entries)), max_size=2)) if entries else set()
+        new = draw(st.sets(st.text("abcdef", min_size=1, max_size=2), max_size=2))
+        entries = (entries - gone) | new
+        states.append(sorted(entries))
+    return states
+
+# --- columns: archives with repeating sections, and paths into them
+
+_ENERGIES = st.none() | st.integers(-5, 5) | st.floats(-1e3, 1e3, allow_nan=False)
+_VECTORS = st.lists(st.floats(-9, 9, allow_nan=False), min_size=3, max_size=3)
+
+
+@st.composite
+def run_archives(draw: st.DrawFn) -> dict[str, Any]:
+    """Return an archive of runs with calculations, in which anything may be missing or null."""
+
+    def calculation() -> dict[str, Any] | None:
+        section: dict[str, Any] = {}
+        if draw(st.booleans()):
+            section["step"] = draw(st.integers(0, 3))
+        if draw(st.booleans()):
+            section["energy"] = {"total": {"value": draw(_ENERGIES)}}
+        if draw(st.booleans()):
+            section["forces"] = {"total": {"value": draw(st.lists(_VECTORS, max_size=3))}}
+        return None if draw(st.integers(0, 9)) == 0 else section
+
+    def run() -> dict[str, Any]:
+        section: dict[str, Any] = {}
+        if draw(st.booleans()):
+            section["program"] = {"name": draw(st.sampled_from(["VASP", "exciting"]))}
+        if draw(st.integers(0, 3)):
+            section["calculation"] = [calculation() for _ in range(draw(st.integers(0, 4)))]
+        return section
+
+    return {"run": [run() for _ in range(draw(st.integers(0, 3)))]} if draw(st.integers(0, 9)) else {}
+
+
+def brackets(*, with_filter: bool) -> SearchStrategy[str]:
+    """Return brackets behind a section: none, a position, a slice or a filter by ``step``."""
+    position = st.integers(-4, 4).map("[{}]".format)
+    bound = st.none() | st.integers(-4, 4)
+    span = st.tuples(bound, bound).map(lambda ab: "[{}:{}]".format(*("" if b is None else b for b in ab)))
+    choices = [st.just(""), position, span]
+    if with_filter:
+        choices.append(st.integers(0, 3).map("[step >= {}]".format))
+    return st.one_of(choices)
+
+
+def run_columns() -> SearchStrategy[tuple[str, str, str, str]]:
+    """Return brackets behind ``run`` and ``calculation``, a quantity below, and a rule that fits it."""
+    rules = st.sampled_from(["", ".first()", ".last()", ".min()", ".max()", ".mean()", ".count()"])
+    energy = st.tuples(st.just("energy.total.value"), rules)
+    forces = st.tuples(st.just("forces.total.value"), rules | st.just(".size()"))
+    leaf = energy | forces
+    return st.tuples(brackets(with_filter=False), brackets(with_filter=True), leaf).map(
+        lambda drawn: (drawn[0], drawn[1], *drawn[2])
+    )
