@@ -13,7 +13,7 @@ import re
 import tokenize
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nomadquery.errors import UnitError
 
@@ -195,6 +195,17 @@ def convert(values: Number, source: str, target: str) -> Number:
 def text_of_pint(quantity: Any) -> str:
     """Return ``"1.5 electron_volt"`` for a pint quantity, exactly (the number by its `repr`)."""
     return f"{float(quantity.magnitude)!r} {quantity.units}"
+
+
+if TYPE_CHECKING:
+    ureg: Any
+
+
+def __getattr__(name: str) -> Any:
+    """Give ``ureg``, pint's application registry, importing pint when it is first used."""
+    if name == "ureg":
+        return registry()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @cache

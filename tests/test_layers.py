@@ -18,20 +18,20 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ("", "errors units durations"),
     (
         "query",
-        "criteria formulas dates gui_filters short_names optimade_syntax path explain catalogue params "
-        "params_reader phrases column bounds values resolve predicate listing body_reader body "
-        "gui_address gui_address_reader addresses query quantity",
+        "criteria formulas dates gui_filters short_names optimade_syntax path catalogue params "
+        "params_reader column bounds values resolve predicate listing body_reader body explain "
+        "gui_address gui_address_reader addresses query given comparison phrases quantity",
     ),
     ("columns", "plan settle frame extract required decode"),
     ("store", "files tables cache"),
     ("http", "message deployment pace auth transport endpoints"),
-    ("fetch", "exports plan ledger progress pages harvest narrowing"),
+    ("fetch", "exports plan ledger progress pages custom harvest narrowing"),
     (
         "local",
         "matching refusals database index archives select store aggregate ordering demo hits paging entries "
         "routes wire server",
     ),
-    ("", "session search client cache frames __init__"),
+    ("", "session asking inquiry frames search client cache __init__"),
     ("cli", "*"),
 )
 
