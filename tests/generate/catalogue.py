@@ -77,8 +77,8 @@ def section_table(folder: Path, enums: Enums) -> tuple[str, dict[str, Any]]:
     """Return the root section and section → [quantities, sub sections]."""
     graph = json.loads((folder / "archive-quantities.json").read_text())
     sections = {}
-    for name, section in graph["sections"].items():
-        section = section or {}  # named as a target, not described
+    for name, described in graph["sections"].items():
+        section = described or {}  # named as a target, not described
         quantities = {
             key: [
                 value["type"],

@@ -65,7 +65,8 @@ def _gap_section(gap: Gap, *, meshed: bool) -> dict[str, Any]:
     return section if gap.type is None else {**section, "type": gap.type}
 
 
-def _calculation_section(index: int, step: Step, *, meshed: bool) -> dict[str, Any]:
+def _calculation_section(calculation: Calculation, index: int) -> dict[str, Any]:
+    step = calculation.steps[index]
     section: dict[str, Any] = {
         "system_ref": f"#/run/0/system/{index}",
         "method_ref": "#/run/0/method/0",
@@ -79,7 +80,8 @@ def _calculation_section(index: int, step: Step, *, meshed: bool) -> dict[str, A
     if step.gap is not None:
         section["energy"]["highest_occupied"] = step.gap.highest_occupied * EV
         section["energy"]["lowest_unoccupied"] = step.gap.lowest_unoccupied * EV
-        section["band_gap"] = [_gap_section(step.gap, meshed=meshed)]
+        if index == calculation.representative:  # NOMAD's results list every band_gap of a run
+            section["band_gap"] = [_gap_section(step.gap, meshed=calculation.method.mesh is not None)]
     return section
 
 
@@ -114,15 +116,12 @@ def _method_section(calculation: Calculation) -> dict[str, Any]:
 
 def run_of(calculation: Calculation) -> dict[str, Any]:
     """Return the run section: program, method, every structure and its calculation."""
-    meshed = calculation.method.mesh is not None
     indices = range(len(calculation.steps))
     return {
         "program": {"name": calculation.method.program, "version": calculation.method.version},
         "method": [_method_section(calculation)],
         "system": [_system_section(calculation, index) for index in indices],
-        "calculation": [
-            _calculation_section(index, step, meshed=meshed) for index, step in enumerate(calculation.steps)
-        ],
+        "calculation": [_calculation_section(calculation, index) for index in indices],
     }
 
 
