@@ -6,6 +6,7 @@ Trees and documents draw their values from the same small pools, so that questio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import settings
@@ -286,6 +287,22 @@ def _unfolded(parts: Mapping[str, Any]) -> Document:
     return document
 
 
+# --- moments
+
+
+def moments(first_year: int = 1, last_year: int = 9999) -> SearchStrategy[datetime]:
+    """Return moments without a time zone, a day away from the ends of the calendar."""
+    return st.datetimes(datetime(first_year, 1, 2), datetime(last_year, 12, 30))
+
+
+# --- choices made in the middle of a test
+
+
+def choices() -> SearchStrategy[st.DataObject]:
+    """Return what draws from strategies that need a fixture."""
+    return st.data()
+
+
 # --- criteria as text
 
 
@@ -329,6 +346,7 @@ def phrases() -> SearchStrategy[tuple[str, Criterion]]:
 
     return st.recursive(leaves, combined, max_leaves=4)
 
+
 # --- fetching: what a server lists while it is walked
 
 
@@ -343,6 +361,7 @@ def changing_entries(draw: st.DrawFn) -> list[list[str]]:
         entries = (entries - gone) | new
         states.append(sorted(entries))
     return states
+
 
 # --- columns: archives with repeating sections, and paths into them
 
@@ -395,3 +414,97 @@ def run_columns() -> SearchStrategy[tuple[str, str, str, str]]:
     return st.tuples(brackets(with_filter=False), brackets(with_filter=True), leaf).map(
         lambda drawn: (drawn[0], drawn[1], *drawn[2])
     )
+
+
+@st.composite
+def column_documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Return a search document in which values may have any JSON type, right or wrong."""
+    anything = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**65), 2**65),
+        st.floats(allow_nan=False),
+        st.text(max_size=3),
+        st.sampled_from(["2024-01-02T03:04:05+00:00", "2024-01-02"]),
+    )
+    wild = anything | st.lists(anything, max_size=2) | st.dictionaries(st.just("a"), anything, max_size=1)
+
+    def mostly(usual: SearchStrategy[Any]) -> Any:
+        return draw(wild) if draw(st.integers(0, 4)) == 0 else draw(usual)
+
+    material = {
+        "n_elements": mostly(st.integers(1, 9)),
+        "chemical_formula_reduced": mostly(st.sampled_from(["TiO2", "Si"])),
+        "elements": mostly(st.lists(st.sampled_from(["Ti", "O"]), max_size=2)),
+    }
+    gap = st.fixed_dictionaries(
+        {}, optional={"value": st.none() | st.floats(0, 1e-18), "type": st.just("direct")}
+    )
+    return {
+        "entry_id": draw(st.text("abc", min_size=1, max_size=3)),
+        "published": mostly(st.booleans()),
+        "upload_create_time": mostly(st.datetimes().map(lambda time: time.isoformat() + "Z")),
+        "results": {
+            "material": {name: value for name, value in material.items() if draw(st.booleans())},
+            "properties": {"electronic": {"band_gap": mostly(st.lists(gap, max_size=3))}},
+        },
+        "data": {"x": draw(wild)},
+    }
+
+
+def json_values() -> SearchStrategy[Any]:
+    """Return what a custom schema may leave in an entry."""
+    leaf = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=3),
+    )
+    return st.recursive(leaf, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+@st.composite
+def arrow_rows(draw: st.DrawFn) -> tuple[Any, list[list[dict[str, Any]]]]:
+    """Return an Arrow schema with units, and pages of rows of it with ascending entry ids."""
+    import pyarrow as pa
+
+    number = st.none() | st.floats(allow_nan=False)
+    kinds: dict[str, tuple[Any, SearchStrategy[Any]]] = {
+        "gap": (pa.float64(), number),
+        "n": (pa.int64(), st.none() | st.integers(-(2**63), 2**63 - 1)),
+        "flag": (pa.bool_(), st.none() | st.booleans()),
+        "text": (pa.string(), st.none() | st.text(max_size=4)),
+        "when": (
+            pa.timestamp("ms", tz="UTC"),
+            st.none()
+            | st.datetimes(timezones=st.just(UTC)).map(
+                lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
+            ),
+        ),
+        "texts": (
+            pa.list_(pa.field("element", pa.string())),
+            st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3),
+        ),
+        "rows": (
+            pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float64())))),
+            st.none() | st.lists(st.none() | st.lists(number, max_size=2), max_size=2),
+        ),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(kinds)), unique=True, max_size=4))
+    units = {
+        name: draw(st.sampled_from(["eV", "angstrom", "mA/cm^2"]))
+        for name in chosen
+        if name in {"gap", "rows"}
+    }
+    fields = [pa.field("entry_id", pa.string(), nullable=False)]
+    fields += [
+        pa.field(
+            name, kinds[name][0], metadata={"path": name} | ({"unit": units[name]} if name in units else {})
+        )
+        for name in chosen
+    ]
+    entry_ids = sorted(draw(st.sets(st.text("abc01", min_size=1, max_size=3), max_size=6)))
+    rows = [{"entry_id": one, **{name: draw(kinds[name][1]) for name in chosen}} for one in entry_ids]
+    cut = draw(st.integers(0, len(rows)))
+    return pa.schema(fields), [rows[:cut], rows[cut:]]

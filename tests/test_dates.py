@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from nomadquery import Q, Query
 from nomadquery.errors import QueryError
 from nomadquery.query import dates
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.predicate import matches
+from tests.strategies import moments
 
 created = Q.upload_create_time
 
@@ -126,7 +126,7 @@ def test_dates_beyond_the_calendar_are_refused() -> None:
         (created > "9999-12-31").to_json()
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)))
+@given(moments(1970, 2100))
 def test_an_entry_of_that_moment_is_found(moment: datetime) -> None:
     """By the moment, by its day, not before and not after; the index keeps milliseconds."""
     document = {"upload_create_time": moment.replace(tzinfo=UTC).isoformat()}
@@ -142,9 +142,23 @@ def test_an_entry_of_that_moment_is_found(moment: datetime) -> None:
         assert matches(query.resolved(catalogue), document, catalogue) is found
 
 
-@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)))
+@given(moments())
 def test_instants_are_read_as_written(moment: datetime) -> None:
     """Text of an instant and back; the order of the texts is that of time."""
     text = dates.text_of(moment)
     assert dates.instant(text) == dates.as_indexed(text) == dates.as_indexed(text, last=True) == text
     assert dates.text_of(moment + timedelta(milliseconds=1)) > text
+
+
+def test_whole_seconds_in_an_address_mean_their_last_moment_for_gt_and_lte() -> None:
+    """NOMAD makes a datetime of a GET parameter and sends it without a fraction that is zero."""
+    address = "https://nomad-lab.eu/prod/v1/api/v1/entries?publish_time__{}=2024-01-31T12:00:00"
+    for side, last in (
+        ("gt", "12:00:00.999Z"),
+        ("lte", "12:00:00.999Z"),
+        ("gte", "12:00:00.000Z"),
+        ("lt", "12:00:00.000Z"),
+    ):
+        assert Query.from_url(address.format(side)).to_json() == {
+            "publish_time": {side: f"2024-01-31T{last}"}
+        }

@@ -77,7 +77,7 @@ FOUND = {
     ),
     "https://nomad-lab.eu/prod/v1/staging/gui/search/entries?upload_create_time[gte]=1419895487748"
     "&upload_create_time[lte]=1694679900000": Range(
-        "upload_create_time", gte="2014-12-29T23:24:47.748000Z", lte="2023-09-14T08:25:00Z"
+        "upload_create_time", gte="2014-12-29T23:24:47.748Z", lte="2023-09-14T08:25:00.000Z"
     ),
     f"{ENTRIES}?datasets.dataset_name=Cation-coordinated%20conformers%20of%2020%20proteinogenic%20amino%20acids"
     "%20with%20different%20protonation%20states": Equals(
@@ -269,7 +269,7 @@ WRITTEN = {
     f"?{ELEMENTS}=O&{ELEMENTS}=Ti": HasAll(ELEMENTS, ("Ti", "O")),
     f"?exclusive=true&{ELEMENTS}=O&{ELEMENTS}=Ti": Equals("results.material.elements_exclusive", "O Ti"),
     f"?{N_ELEMENTS}%5Bgte%5D=2&{N_ELEMENTS}%5Blt%5D=4": Range(N_ELEMENTS, gte=2, lt=4),
-    "?upload_create_time%5Bgte%5D=1704067200000": Range("upload_create_time", gte="2024-01-01T00:00:00Z"),
+    "?upload_create_time%5Bgte%5D=1704067200000": Range("upload_create_time", gte="2024-01-01T00:00:00.000Z"),
     f"?{BAND_GAP}%5Btype%5D=direct&{BAND_GAP}%5Bvalue%5D%5Bgte%5D=1.6e-19": Within(
         BAND_GAP, (Equals(f"{BAND_GAP}.type", "direct"), Range(f"{BAND_GAP}.value", gte=1.6e-19))
     ),

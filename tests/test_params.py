@@ -84,7 +84,9 @@ def meaning(normalised: dict[str, Any], prefix: str = "") -> Criterion:
             return HasNone(prefix + name, tuple(values))
         case {"name": name, "value": dict() as bounds}:
             is_date = type_of(prefix + name) == "datetime"
-            return Range(prefix + name, **{k: f"{v}Z" if is_date else v for k, v in bounds.items()})
+            last = {"gt": ".999Z", "lte": ".999Z"}  # of the whole second; see the docstring of `params`
+            read = {k: f"{v}{last.get(k, '.000Z')}" if is_date else v for k, v in bounds.items()}
+            return Range(prefix + name, **read)
         case _:
             return Equals(prefix + normalised["name"], normalised["value"])
 
@@ -167,8 +169,8 @@ def test_repeated_elements_of_a_topology_item_must_be_in_one_item() -> None:
         (Range(N_ELEMENTS, gte=3), ((f"{N_ELEMENTS}__gte", "3"),)),
         (Range(GAP, lt=1.6e-19), ((f"{GAP}__lt", "1.6e-19"),)),
         (
-            Range("upload_create_time", gte="2024-01-01T00:00:00Z"),
-            (("upload_create_time__gte", "2024-01-01T00:00:00"),),
+            Range("upload_create_time", gte="2024-01-01T00:00:00.000Z"),
+            (("upload_create_time__gte", "2024-01-01T00:00:00.000"),),
         ),
         (Equals("published", True), (("published", "true"),)),
         (

@@ -16,7 +16,9 @@ import pytest
 from nomadquery import Q, Query, optimade, units, within
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, UnitError
 from nomadquery.query.catalogue import catalogue_for
+from nomadquery.query.criteria import And, Range
 from nomadquery.query.predicate import matches
+from nomadquery.query.resolve import Resolver
 
 M = Q.results.material
 GAP = Q.results.properties.electronic.band_gap
@@ -272,6 +274,19 @@ def test_isin_of_a_search_is_asked_first() -> None:
     assert filled == Q.entry_references.target_entry_id.isin(["a", "b"]) & (Q.n_elements == 1)
 
 
+def test_ids_take_their_place_wherever_they_stand() -> None:
+    """In or, not and within."""
+    searched = Q.entry_id.isin(Found())
+    ((placeholder, _),) = searched.asked_first
+    both = {placeholder: ("a", "b")}
+    asked_for = Q.entry_id.isin("a", "b")
+    assert (~searched | (Q.n_elements == 1)).with_ids(both) == ~asked_for | (Q.n_elements == 1)
+    inner = within("entry_references", Q.target_entry_id.isin(Found()), Q.source_name == "x")
+    ((placeholder, _),) = inner.asked_first
+    expected = within("entry_references", Q.target_entry_id.isin("a", "b"), Q.source_name == "x")
+    assert inner.with_ids({placeholder: ("a", "b")}) == expected
+
+
 def test_search_within_a_section_is_kept() -> None:
     """within does not lose what is asked first."""
     query = within("entry_references", Q.target_entry_id.isin(Found()), Q.source_name == "x")
@@ -334,6 +349,17 @@ def test_unsearchable_paths_name_drop_missing() -> None:
         _ = Q.run.calculation.energy.total.value > "1 eV"
     with pytest.raises(NotExpressible, match="drop_missing"):
         _ = Q.license == "CC BY 4.0"
+
+
+def test_filters_of_columns_may_ask_what_the_index_lacks() -> None:
+    """They are decided on the archive; units and types are checked all the same."""
+    resolver = Resolver(catalogue_for(), searchable_only=False)
+    section = "run.calculation.energy.total"
+    asked_item = resolver.resolve((Q.value.exists() & (Q.value < "0 eV")).criterion, section)
+    full = f"{section}.value"
+    assert asked_item == And((Range(full, gte=-1e308, lte=1e308), Range(full, lt=0.0)))
+    with pytest.raises(UnitError):
+        resolver.resolve((Q.value < 5).criterion, section)
 
 
 # --- units
@@ -654,6 +680,13 @@ def test_from_url_knows_what_apps_add() -> None:
     """The solar cell page asks for solar cells, which its address does not show."""
     query = Query.from_url("https://nomad-lab.eu/prod/v1/gui/search/solarcells")
     assert query == (Q.sections == "nomad.datamodel.results.SolarCell")
+
+
+def test_units_in_an_address_of_a_quantity_without_one() -> None:
+    """The page shows none there either."""
+    page = "https://nomad-lab.eu/prod/v1/gui/search/entries"
+    with pytest.raises(UnitError, match="states no unit"):
+        Query.from_url(f"{page}?results.properties.optoelectronic.solar_cell.fill_factor[gte]=70%20eV")
 
 
 @pytest.mark.parametrize(

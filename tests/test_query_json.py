@@ -367,6 +367,58 @@ def test_negations_within_an_item() -> None:
         within(GAP, ~(Q.value > "1 joule")).to_json()
 
 
+def test_ranges_of_one_value_are_joined_and_those_of_several_are_not() -> None:
+    """Of a list of selectivities one may be above and another below: a section form cannot say that."""
+    products = "results.properties.catalytic.reaction.products"
+    query = within(products, Q.selectivity > 1.0, Q.selectivity < 2.0, Q.name == "CO")
+    with pytest.raises(NotExpressible, match="only once in this way"):
+        query.to_json()
+    two_lower = within(GAP, Q.value > "1 joule", Q.value >= "2 joule", Q.type == "direct")
+    with pytest.raises(NotExpressible, match="only once in this way"):
+        two_lower.to_json()
+
+
+def test_items_deeper_down_have_neither_all_nor_none() -> None:
+    """In the form of the outer section the word would be about one inner item."""
+    for word in (Q["elemental_composition.element"].has_all, Q["elemental_composition.element"].has_none):
+        query = within("results.material.topology", Q.label == "original", word("Ti", "O"))
+        with pytest.raises(NotExpressible, match="all or none of several items"):
+            query.to_json()
+
+
+def test_too_many_alternatives_within_an_item() -> None:
+    """Each needs a form of its own."""
+    choices = [(Q.type == "direct") | (Q.index == n) for n in range(7)]
+    with pytest.raises(NotExpressible, match="128 alternatives"):
+        within(GAP, *choices).to_json()
+
+
+def test_unchecked_names_within_an_item() -> None:
+    """Relative like all others; whether an item has one cannot be asked."""
+    query = within(GAP, Q.no_such.unchecked() > 5, Q.type == "direct")
+    form = {"no_such": {"gt": 5}, "type": "direct"}
+    assert query.to_json() == {"results.properties.electronic.band_gap": form}
+    with pytest.raises(NotExpressible, match="unchecked"):
+        within(GAP, Q.no_such.unchecked().exists())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"results.material.n_elements": {}}, "Leave it out"),
+        ({"results.material": {}}, "Leave it out"),
+        ({"results.material": {"or": [{"n_elements": 1}]}}, "cannot stand inside the section"),
+        ({"results.material.n_elements": {"gt": None}}, "Add a bound"),
+        ({"results.material.chemical_formula_hill": {"gte": "A"}}, "no order"),
+        ({"quantities": {"any": "run"}}, r"\['run'\]"),
+    ],
+)
+def test_objects_that_ask_nothing_or_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
+    """NOMAD takes empty ones for everything."""
+    with pytest.raises(QueryError, match=message):
+        Query.from_json(asked)
+
+
 def test_one_item_never_has_two_values_of_one() -> None:
     """Such a question has no answer, and such JSON is a mistake."""
     query = within(GAP, Q.type == "direct", Q.type == "indirect")

@@ -103,6 +103,7 @@ def test_query_survives_json(tree: Criterion) -> None:
 
 
 @given(trees())
+@example(And((Equals(N, 1), Equals(N, 2))))
 def test_repr_is_python_that_builds_the_query(tree: Criterion) -> None:
     """What a query shows of itself can be typed."""
     query = Query(stated(canonical(tree), CATALOGUE))

@@ -131,7 +131,7 @@ class _Writer:
                 " Ask for the parts one by one, and select the column with .matching(...) or an item filter."
             )
         form: Json = {}
-        for leaf in _merged_ranges(parts):
+        for leaf in sorted(parts, key=_ranges_first):
             form.update(self._relative(section, leaf, form))
         return {section: form}
 
@@ -179,28 +179,6 @@ def _unused(key: str, so_far: Json, section: str) -> str:
     return key
 
 
-def _merged_ranges(parts: tuple[Criterion, ...]) -> list[Criterion]:
-    """Return the parts with the ranges of one quantity joined where their sides differ."""
-    joined: dict[str, Range] = {}
-    rest: list[Criterion] = []
-    for part in parts:
-        other = joined.get(part.quantity) if isinstance(part, Range) else None
-        if not isinstance(part, Range):
-            rest.append(part)
-        elif other is None:
-            joined[part.quantity] = part
-        elif _low(other) is None and _high(part) is None:
-            joined[part.quantity] = Range(part.quantity, gt=part.gt, gte=part.gte, lt=other.lt, lte=other.lte)
-        elif _high(other) is None and _low(part) is None:
-            joined[part.quantity] = Range(part.quantity, gt=other.gt, gte=other.gte, lt=part.lt, lte=part.lte)
-        else:
-            rest.append(part)
-    return [*joined.values(), *rest]
-
-
-def _low(leaf: Range) -> Value | None:
-    return leaf.gte if leaf.gt is None else leaf.gt
-
-
-def _high(leaf: Range) -> Value | None:
-    return leaf.lte if leaf.lt is None else leaf.lt
+def _ranges_first(leaf: Criterion) -> bool:
+    """Return the order of the leaves in a section form; a range takes the plain name as its key."""
+    return not isinstance(leaf, Range)

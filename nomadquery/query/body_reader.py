@@ -107,7 +107,7 @@ class _Reader:
         name, word = _split_word(key)
         full = f"{section}.{name}" if section else name
         if full == "optimade_filter":
-            return _optimade(value)
+            return _optimade(value, word)
         if section and name in _LOGIC:
             raise QueryError(
                 f"{name!r} cannot stand inside the section {section!r}; combine whole sections instead."
@@ -235,14 +235,18 @@ def _refuse_doubles(query: Mapping[Any, Any]) -> None:
         seen.add(name)
 
 
-def _optimade(value: object) -> Criterion:
-    filters: list[str] = []
+def _optimade(value: object, word: str | None) -> Criterion:
+    filters: list[Criterion] = []
     for text in value if isinstance(value, list | tuple) else [value]:
         if not isinstance(text, str):
             raise QueryError(f"optimade_filter takes a text, not {_shown(text)}.")
         check_filter(text)
-        filters.append(text)
-    return And(tuple(Optimade(text) for text in filters))
+        filters.append(Optimade(text))
+    if word in {None, "all"}:
+        return And(tuple(filters))
+    raise QueryError(
+        f'optimade_filter has no {word!r}. Write {{"or": [{{"optimade_filter": "…"}}, …]}} or not.'
+    )
 
 
 def _range(quantity: Quantity, bounds: Mapping[str, object]) -> Criterion:

@@ -6,6 +6,7 @@ bound that every value satisfies, which is taken away again where a query is rea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from nomadquery.query.catalogue import Quantity
@@ -33,6 +34,26 @@ _BESIDE_ZERO: Final = {
 def bounds_of(leaf: Range) -> dict[str, Value]:
     """Return the bounds that are set, by their word."""
     return {side: bound for side in SIDES if (bound := getattr(leaf, side)) is not None}
+
+
+def joined_ranges(ranges: Iterable[Range]) -> list[Range]:
+    """Return the ranges of one quantity, those with different sides joined to one.
+
+    That is the same question only where there is one value that all of them are about.
+    """
+    joined: list[Range] = []
+    for leaf in ranges:
+        for position, other in enumerate(joined):
+            if not _sides(leaf) & _sides(other):
+                joined[position] = Range(leaf.quantity, **bounds_of(leaf), **bounds_of(other))
+                break
+        else:
+            joined.append(leaf)
+    return joined
+
+
+def _sides(leaf: Range) -> set[str]:
+    return {side[0] for side in bounds_of(leaf)}  # g for lower, l for upper bounds
 
 
 def limits(quantity: Quantity) -> tuple[int | float, int | float] | None:

@@ -285,21 +285,21 @@ def _canonical_and(parts: tuple[Criterion, ...]) -> Criterion:
     ]
     if NOTHING in flat:
         return NOTHING
-    wanted: dict[str, tuple[Value, ...]] = {}
-    unwanted: dict[str, tuple[Value, ...]] = {}
+    wanted: dict[str, list[Value]] = {}
+    unwanted: dict[str, list[Value]] = {}
     rest: list[Criterion] = []
     for part in flat:
         match part:
             case Equals(quantity, value):
-                wanted[quantity] = (*wanted.get(quantity, ()), value)
+                wanted.setdefault(quantity, []).append(value)
             case HasAll(quantity, values):
-                wanted[quantity] = (*wanted.get(quantity, ()), *values)
+                wanted.setdefault(quantity, []).extend(values)
             case HasNone(quantity, values):
-                unwanted[quantity] = (*unwanted.get(quantity, ()), *values)
+                unwanted.setdefault(quantity, []).extend(values)
             case _:
                 rest.append(part)
-    rest += [_has_all(quantity, values) for quantity, values in wanted.items()]
-    rest += [HasNone(quantity, _value_set(values)) for quantity, values in unwanted.items()]
+    rest += [_has_all(quantity, tuple(values)) for quantity, values in wanted.items()]
+    rest += [HasNone(quantity, _value_set(tuple(values))) for quantity, values in unwanted.items()]
     return _gathered(rest, And, undecided=EVERYTHING, decided=NOTHING)
 
 
@@ -307,17 +307,17 @@ def _canonical_or(parts: tuple[Criterion, ...]) -> Criterion:
     flat = [p for part in map(canonical, parts) for p in (part.criteria if isinstance(part, Or) else (part,))]
     if EVERYTHING in flat:
         return EVERYTHING
-    wanted: dict[str, tuple[Value, ...]] = {}
+    wanted: dict[str, list[Value]] = {}
     rest: list[Criterion] = []
     for part in flat:
         match part:
             case Equals(quantity, value):
-                wanted[quantity] = (*wanted.get(quantity, ()), value)
+                wanted.setdefault(quantity, []).append(value)
             case HasAny(quantity, values):
-                wanted[quantity] = (*wanted.get(quantity, ()), *values)
+                wanted.setdefault(quantity, []).extend(values)
             case _:
                 rest.append(part)
-    rest += [_has_any(quantity, values) for quantity, values in wanted.items()]
+    rest += [_has_any(quantity, tuple(values)) for quantity, values in wanted.items()]
     return _gathered(rest, Or, undecided=NOTHING, decided=EVERYTHING)
 
 

@@ -28,13 +28,13 @@ from nomadquery.query.resolve import UNCHECKED, full_name
 _VALUES_SHOWN = 12
 _VALUES_WRITTEN = 1000
 _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_INCLUSIVE: Final = {
+_ENDS_IN_WORDS: Final = {
     ("gte", "lte"): "both included",
     ("gte", "lt"): "the first included",
     ("gt", "lte"): "the second included",
     ("gt", "lt"): "both excluded",
 }
-_INCLUSIVE_WORDS: Final = {
+_ENDS_IN_PYTHON: Final = {
     ("gte", "lte"): "",
     ("gte", "lt"): ", inclusive='left'",
     ("gt", "lte"): ", inclusive='right'",
@@ -68,6 +68,8 @@ def in_python(criterion: Criterion, section: str = "") -> str:
             return f"{_q(name, section)} != {value!r}"
         case Not(inner):
             return f"~{_operand(inner, section)}"
+        case HasAll(name, values) if _is_single(name, section):  # Q refuses has_all where one value is
+            return in_python(And(tuple(Equals(name, value) for value in values)), section)
         case Within(name, parts):
             below = full_name(name, section)
             return f"within({name!r}, {', '.join(in_python(part, below) for part in parts)})"
@@ -85,6 +87,8 @@ def _operand(criterion: Criterion, section: str) -> str:
 def _is_call(criterion: Criterion, section: str) -> bool:
     """Return whether the expression is one call, which needs no parentheses."""
     match criterion:
+        case HasAll(name) if _is_single(name, section):
+            return False
         case HasAll() | HasAny() | HasNone() | Within() | Optimade() | And(()):
             return True
         case Equals(name):
@@ -128,7 +132,7 @@ def _range_in_python(leaf: Range, name: str) -> str:
         case [(side, bound)]:
             return f"{name} {_SIGNS[side]} {bound!r}"
         case [(lower, low), (upper, high), *_]:
-            return f"{name}.between({low!r}, {high!r}{_INCLUSIVE_WORDS[lower, upper]})"
+            return f"{name}.between({low!r}, {high!r}{_ENDS_IN_PYTHON[lower, upper]})"
         case _:
             raise AssertionError("a dictionary has none, one or more items")
 
@@ -137,6 +141,11 @@ def _is_measured(name: str, section: str) -> bool:
     """Return whether Q refuses ``==`` because it is a float with a dimension."""
     known = catalogue_for().find(full_name(name, section))
     return known is not None and known.kind == "number" and known.is_dimensional
+
+
+def _is_single(name: str, section: str) -> bool:
+    known = catalogue_for().find(full_name(name, section))
+    return known is not None and not known.is_list
 
 
 def _listed(values: tuple[Value, ...]) -> str:
@@ -194,7 +203,7 @@ def _range_in_words(leaf: Range, name: str) -> str:
         case [(side, bound)]:
             return f"{name} {_SIGNS[side]} {bound!r}"
         case [(lower, low), (upper, high), *_]:
-            return f"{name} is between {low!r} and {high!r}, {_INCLUSIVE[lower, upper]}"
+            return f"{name} is between {low!r} and {high!r}, {_ENDS_IN_WORDS[lower, upper]}"
         case _:
             raise AssertionError("a dictionary has none, one or more items")
 

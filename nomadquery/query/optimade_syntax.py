@@ -77,10 +77,8 @@ class _Parser:
             self._need("name")
             return
         self._need("name")
-        zipped = 1
         while self._take("mark", ":"):
             self._need("name")
-            zipped += 1
         if self._take("operator"):
             self._value()
         elif self._take("word", "IS"):
@@ -95,6 +93,8 @@ class _Parser:
             self._need("number")
         elif self._take("word", "HAS"):
             self._has()
+        else:
+            self._fail()
 
     def _has(self) -> None:
         many = self._take("word", "ALL", "ANY", "ONLY")

@@ -8,7 +8,8 @@ What NOMAD does with them (``QueryParameters`` in ``nomad/app/v1/models/models.p
 * Names that are no quantity are ignored, custom ones (``data.x#schema``) too unless their
   plugin is installed. Only the last of two operators on one quantity counts.
 * Values are Python's ``int()``, ``float()``, ``bool()``, ``datetime.fromisoformat()`` of the text:
-  ``published=false`` is true, and what cannot be read is a failure of the server (500).
+  ``published=false`` is true, and what cannot be read is a failure of the server (500). Whole
+  seconds lose their fraction on the way, so that ``gt`` and ``lte`` mean the second's last moment.
 * ``json_query`` is a query object laid over the rest: it replaces parameters of its names, and
   all of them if its key is ``and``, ``or`` or ``not``.
 
@@ -115,6 +116,8 @@ def _plain(
             if len(bounds) != 1 or not all(bounds.values()):
                 return None
             [(side, bound)] = bounds.items()
+            if types(name) == "datetime" and side in {"gt", "lte"} and str(bound).endswith(".000Z"):
+                return None  # NOMAD drops the zeros, and then takes the last millisecond of the second
             key, values = f"{name}__{side}", (bound,)
         case _:
             return None

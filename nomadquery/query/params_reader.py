@@ -139,7 +139,7 @@ def _member(
     found = types(name)
     if found is None:
         raise _unknown(name)
-    read = [_read(name, text, found) for text in texts]
+    read = [_read(name, text, found, operator) for text in texts]
     match operator:
         case None | "any" | "all" if len(read) == 1:
             return {name: read[0]}
@@ -178,7 +178,7 @@ def _meant(name: str) -> str:
     return f"; meant is perhaps {' or '.join(nearest)}" if nearest else ""
 
 
-def _read(name: str, text: str, type_name: str) -> Value:
+def _read(name: str, text: str, type_name: str, operator: str | None) -> Value:
     match read_as(type_name):
         case "boolean":
             if text.lower() in _TRUE_WORDS:
@@ -188,7 +188,8 @@ def _read(name: str, text: str, type_name: str) -> Value:
                 f'Write json_query={{"{name}": false}}.'
             )
         case "date":
-            return dates.instant(text)
+            whole = dates.instant(text).removesuffix(".000Z")
+            return dates.as_indexed(whole, last=operator in {"gt", "lte"})
         case "text":
             return text
         case None:

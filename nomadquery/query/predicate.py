@@ -113,9 +113,9 @@ class _Entry:
             case HasAll(_, several):
                 return all(has(value) for value in several)
             case HasAny(_, several):
-                return any(has(value) for value in several)
+                return _has_any(stored, several, quantity)
             case HasNone(_, several):
-                return not any(has(value) for value in several)
+                return not _has_any(stored, several, quantity)
             case Range():
                 return any(_between(have, leaf, kind) for have, kind in stored)
             case _:
@@ -151,6 +151,13 @@ class _Entry:
             for key, kind in _CUSTOM_VALUES.items():
                 if found.get(key) is not None and quantity.kind in {kind, "other"}:
                     yield found[key], replace(quantity, kind=kind)
+
+
+def _has_any(stored: list[tuple[Any, Quantity]], several: tuple[Value, ...], quantity: Quantity) -> bool:
+    is_exact = quantity.index == "keyword" and (quantity.is_view or not formulas.formula_order(quantity.name))
+    if is_exact and all(isinstance(have, str) for have, _ in stored):  # lists of ids are long
+        return any(have in several for have, _ in stored)
+    return any(_equal(have, value, kind) for have, kind in stored for value in several)
 
 
 def _reach(value: Any, names: list[str]) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError
 from nomadquery.query import dates, formulas, values
-from nomadquery.query.bounds import as_meant, bounds_of, limits
+from nomadquery.query.bounds import as_meant, bounds_of, joined_ranges, limits
 from nomadquery.query.catalogue import Catalogue, Kind, Quantity
 from nomadquery.query.criteria import (
     And,
@@ -135,9 +135,7 @@ class Resolver:
 
     def _leaf(self, leaf: Leaf, section: str) -> Criterion:
         if leaf.quantity.startswith(UNCHECKED):
-            name = leaf.quantity.removeprefix(UNCHECKED)
-            bare = leaf == Range(leaf.quantity)
-            return Equals("quantities", name) if bare else replace(leaf, quantity=name)
+            return self._unchecked(leaf, section)
         if leaf == Range(leaf.quantity):
             return self._existence(full_name(leaf.quantity, section), section)
         quantity = self.quantity(leaf.quantity, section)
@@ -154,6 +152,14 @@ class Resolver:
                 return self._range(leaf, quantity)
             case _:
                 assert_never(leaf)
+
+    def _unchecked(self, leaf: Leaf, section: str) -> Criterion:
+        name = leaf.quantity.removeprefix(UNCHECKED)
+        if leaf != Range(leaf.quantity):
+            return replace(leaf, quantity=full_name(name, section) if section else name)
+        if section:
+            raise NotExpressible(f"Whether an item of {section} has {name} cannot be asked unchecked.")
+        return Equals("quantities", name)
 
     def _existence(self, full: str, section: str) -> Criterion:
         """Return "has a value", which NOMAD's language lacks.
@@ -214,12 +220,26 @@ class Resolver:
         if not found.repeats or found.repeats[-1] != section:
             return inner  # a section that occurs once: the same item is the only one
         possible = (leaves for leaves in alternatives(inner) if self._is_possible(leaves, section))
-        return canonical(Or(tuple(Within(section, leaves) for leaves in possible)))
+        return canonical(Or(tuple(Within(section, self._joined(leaves, section)) for leaves in possible)))
+
+    def _joined(self, leaves: tuple[Criterion, ...], section: str) -> tuple[Criterion, ...]:
+        """Return the leaves with the ranges of one value joined: a section form takes one a quantity."""
+        by_name: dict[str, list[Range]] = {}
+        others: list[Criterion] = []
+        for leaf in leaves:
+            if isinstance(leaf, Range) and self._has_one(leaf.quantity, section):
+                by_name.setdefault(leaf.quantity, []).append(leaf)
+            else:
+                others.append(leaf)
+        return (*others, *(leaf for ranges in by_name.values() for leaf in joined_ranges(ranges)))
 
     def _is_possible(self, leaves: tuple[Criterion, ...], section: str) -> bool:
         """Return whether no leaf wants several values where an item of the section has one."""
-        several = (leaf.quantity for leaf in leaves if isinstance(leaf, HasAll))
-        return not any(has_one_value(self.quantity(name), section) for name in several)
+        return not any(isinstance(leaf, HasAll) and self._has_one(leaf.quantity, section) for leaf in leaves)
+
+    def _has_one(self, name: str, section: str) -> bool:
+        found = self.catalogue.find(name)
+        return found is not None and has_one_value(found, section)
 
     def _completed(self, name: str) -> str:
         candidates = self.schemas.get(name, ())
@@ -241,9 +261,13 @@ class Resolver:
 
 
 def existence(quantity: Quantity) -> Criterion:
-    """Return "an indexed quantity has a value" as a range over all values."""
-    if formulas.normalised_by_server(quantity.name):
-        return Equals("quantities", quantity.name)
+    """Return "an indexed quantity has a value" as a range over all values.
+
+    The server fails on ranges of some formulas, and the type of custom quantities may not be known:
+    these are asked by their archive path.
+    """
+    if formulas.normalised_by_server(quantity.name) or "#" in quantity.name:
+        return Equals("quantities", quantity.name.partition("#")[0])
     match quantity.kind:
         case "boolean":
             return HasAny(quantity.name, (False, True))
@@ -289,7 +313,7 @@ def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:
 
 def _stated_leaf(leaf: Leaf, catalogue: Catalogue) -> Leaf:
     quantity = catalogue.find(leaf.quantity) or custom_quantity(leaf.quantity)
-    if "#" not in leaf.quantity and quantity.searchable and leaf == existence(quantity):
+    if quantity.searchable and leaf == existence(quantity):
         return Range(leaf.quantity)
     match leaf:
         case Equals(name, value):

@@ -60,7 +60,7 @@ QUESTIONS: list[tuple[Criterion, dict[str, Any]]] = [
         And((Equals(PROGRAM, "VASP"), Equals(ELEMENTS, "O"), Range(N_ELEMENTS, lt=4))),
         {PROGRAM: "VASP", ELEMENTS: "O", N_ELEMENTS: {"lt": 4}},
     ),
-    (Range(UPLOADED, gte="2000-01-01T00:00:00Z"), {UPLOADED: {"gte": "2000-01-01"}}),
+    (Range(UPLOADED, gte="2000-01-01T00:00:00.000Z"), {UPLOADED: {"gte": "2000-01-01"}}),
     (Equals("published", True), {"published": True}),
     (Equals("processed", False), {"not": {"processed": True}}),
     (
