@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Final, cast
 import platformdirs
 
 from nomadquery.columns.decode import read_documents
-from nomadquery.errors import CacheError, NomadError, QuantityNotFound
+from nomadquery.errors import CacheError, QuantityNotFound
 from nomadquery.http.auth import Credentials, Identity, find_credentials
 from nomadquery.http.deployment import Deployment
 from nomadquery.http.endpoints import (
@@ -35,6 +36,8 @@ from nomadquery.local.wire import LocalWire
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.store.files import is_writable, read_json, temporary_folder, write_json
 from nomadquery.store.tables import TableStore
+
+_log = logging.getLogger(__name__)
 
 CACHE_VARIABLE: Final = "NOMADQUERY_CACHE_DIR"
 _APPLICATION: Final = "nomadquery"
@@ -248,8 +251,8 @@ class Session:
             content: dict[str, Any] = {"release": release, "asked_at_s": time.time()}
             try:
                 write_json(self._info_file(), content)
-            except NomadError as error:
-                warnings.warn(str(error), stacklevel=2)
+            except CacheError as error:
+                _log.debug("the release is not noted: %s", error)  # it only costs a request
         return release
 
 

@@ -464,46 +464,45 @@ def json_values() -> SearchStrategy[Any]:
     return st.recursive(leaf, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 
 
+_FLOATS = st.none() | st.floats(allow_nan=False)
+_INSTANTS = st.datetimes(timezones=st.just(UTC)).map(
+    lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
+)
+
+
+def _arrow_kinds() -> dict[str, tuple[Any, SearchStrategy[Any]]]:
+    """Return Arrow types of columns, each with its values."""
+    import pyarrow as pa
+
+    def lists(leaf: Any) -> Any:
+        return pa.list_(pa.field("element", leaf))
+
+    return {
+        "gap": (pa.float64(), _FLOATS),
+        "n": (pa.int64(), st.none() | st.integers(-(2**63), 2**63 - 1)),
+        "flag": (pa.bool_(), st.none() | st.booleans()),
+        "text": (pa.string(), st.none() | st.text(max_size=4)),
+        "when": (pa.timestamp("ms", tz="UTC"), st.none() | _INSTANTS),
+        "texts": (lists(pa.string()), st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)),
+        "rows": (
+            lists(lists(pa.float64())),
+            st.none() | st.lists(st.none() | st.lists(_FLOATS, max_size=2), max_size=2),
+        ),
+    }
+
+
 @st.composite
 def arrow_rows(draw: st.DrawFn) -> tuple[Any, list[list[dict[str, Any]]]]:
     """Return an Arrow schema with units, and pages of rows of it with ascending entry ids."""
     import pyarrow as pa
 
-    number = st.none() | st.floats(allow_nan=False)
-    kinds: dict[str, tuple[Any, SearchStrategy[Any]]] = {
-        "gap": (pa.float64(), number),
-        "n": (pa.int64(), st.none() | st.integers(-(2**63), 2**63 - 1)),
-        "flag": (pa.bool_(), st.none() | st.booleans()),
-        "text": (pa.string(), st.none() | st.text(max_size=4)),
-        "when": (
-            pa.timestamp("ms", tz="UTC"),
-            st.none()
-            | st.datetimes(timezones=st.just(UTC)).map(
-                lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
-            ),
-        ),
-        "texts": (
-            pa.list_(pa.field("element", pa.string())),
-            st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3),
-        ),
-        "rows": (
-            pa.list_(pa.field("element", pa.list_(pa.field("element", pa.float64())))),
-            st.none() | st.lists(st.none() | st.lists(number, max_size=2), max_size=2),
-        ),
-    }
+    kinds = _arrow_kinds()
     chosen = draw(st.lists(st.sampled_from(sorted(kinds)), unique=True, max_size=4))
-    units = {
-        name: draw(st.sampled_from(["eV", "angstrom", "mA/cm^2"]))
-        for name in chosen
-        if name in {"gap", "rows"}
-    }
     fields = [pa.field("entry_id", pa.string(), nullable=False)]
-    fields += [
-        pa.field(
-            name, kinds[name][0], metadata={"path": name} | ({"unit": units[name]} if name in units else {})
-        )
-        for name in chosen
-    ]
+    for name in chosen:
+        unit = draw(st.sampled_from(["eV", "angstrom", "mA/cm^2"]))
+        metadata = {"path": name} | ({"unit": unit} if name in {"gap", "rows"} else {})
+        fields.append(pa.field(name, kinds[name][0], metadata=metadata))
     entry_ids = sorted(draw(st.sets(st.text("abc01", min_size=1, max_size=3), max_size=6)))
     rows = [{"entry_id": one, **{name: draw(kinds[name][1]) for name in chosen}} for one in entry_ids]
     cut = draw(st.integers(0, len(rows)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nomadquery.http.deployment import Deployment, find_deployment
-from nomadquery.http.message import Reply, Request, Wire
+from nomadquery.http.message import Reply, Request, Wire, WireFailure
 from nomadquery.http.transport import Transport
 from nomadquery.local.store import LocalStore
 from nomadquery.local.wire import LocalWire
@@ -28,9 +28,10 @@ EV = 1.602176634e-19  # joule; SI 2019
 
 
 class CountedWire:
-    """Carries requests to a store, keeps them, and lets ``change`` spoil the answers."""
+    """Carries requests to a store, keeps them, and lets ``change`` spoil the answers about entries."""
 
     def __init__(self, store: LocalStore, change: Change | None = None) -> None:
+        self.store = store
         self.sent: list[Request] = []
         self.change = change
         self._wire = LocalWire(store, api_base=API_BASE)
@@ -38,7 +39,8 @@ class CountedWire:
     def exchange(self, request: Request, headers: Mapping[str, str]) -> Reply:
         self.sent.append(request)
         reply = self._wire.exchange(request, headers)
-        return reply if self.change is None else self.change(request, reply)
+        change = self.change if request.path.startswith("entries/") else None
+        return reply if change is None else change(request, reply)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -53,7 +55,9 @@ class CountedWire:
         return [request for request in self.sent if request.path == "entries/archive/query"]
 
 
-def a_session(wire: Wire, cache: Path, *, offline: bool = False, deployment: Deployment | None = None) -> Session:
+def a_session(
+    wire: Wire, cache: Path, *, offline: bool = False, deployment: Deployment | None = None
+) -> Session:
     """Return a session with its own time: pauses after failures take none."""
     clock = Clock()
     where = deployment or find_deployment(API_BASE)
@@ -70,6 +74,16 @@ def a_search(
 ) -> Search:
     """Return the search that a new process with this cache would make."""
     return make_search(a_session(wire, cache, offline=offline), criteria, owner)
+
+
+def lost(_request: Request, _reply: Reply) -> Reply:
+    """Answer nothing: the connection is gone."""
+    raise WireFailure("reset", "the connection is gone")
+
+
+def lost_after(wire: CountedWire, n_pages: int) -> Change:
+    """Return how a server answers that is gone after so many pages of entries."""
+    return lambda request, reply: reply if len(wire.pages) <= n_pages else lost(request, reply)
 
 
 def edited(reply: Reply, change: Callable[[Any], None]) -> Reply:

@@ -14,9 +14,10 @@ from tests.strategies import changing_entries
 def walk(
     pages_of: list[list[str]], page_sizes: list[int], *, limit: int | None = None
 ) -> tuple[list[str], str, list[list[str]]]:
-    """Walk over a server whose entries before the n-th request are ``pages_of[n]`` (the last from then on)."""
-    ledger, seen, listed = Ledger(limit=limit), [], []
-    decision, n_requests = "more", 0
+    """Walk over a server whose entries before the n-th request are ``pages_of[n]`` ."""
+    ledger, decision, n_requests = Ledger(limit=limit), "more", 0
+    seen: list[str] = []
+    listed: list[list[str]] = []
     while decision == "more":
         entries = sorted(pages_of[min(n_requests, len(pages_of) - 1)])
         size = page_sizes[n_requests % len(page_sizes)]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from nomadquery import units
-from nomadquery.columns.extract import extract
+from nomadquery.columns.extract import reader
 from nomadquery.columns.plan import PlannedColumn
+from nomadquery.columns.settle import nested
 from nomadquery.errors import ResponseFormatError
 from nomadquery.query import dates
 from nomadquery.query.catalogue import Catalogue, Kind
@@ -93,10 +94,12 @@ def decode(
     problems: list[Problem] = []
     arrays: list[pa.Array] = [pa.array(ids, pa.string())]
     for column in columns:
-        read_from = [
-            source if _is_of_class(document, column) else {}
-            for document, source in zip(documents, sources[column.source], strict=True)
-        ]
+        read_from = sources[column.source]
+        if column.schema is not None:
+            read_from = [
+                source if _is_of_class(document, column.schema) else {}
+                for document, source in zip(documents, read_from, strict=True)
+            ]
         values = _extracted(read_from, ids, column, catalogue, problems)
         arrays.append(_array(values, ids, column, problems))
     return pa.record_batch(arrays, schema=arrow_schema(columns)), problems
@@ -112,11 +115,9 @@ def _document(item: bytes | msgspec.Raw) -> Mapping[str, Any]:
     return document
 
 
-def _is_of_class(document: Mapping[str, Any], column: PlannedColumn) -> bool:
-    """Return whether the entry's ``data`` is of the class that the column asks for, or below it."""
-    if column.schema is None:
-        return True
-    schema = column.schema.partition("#")[0]
+def _is_of_class(document: Mapping[str, Any], schema: str) -> bool:
+    """Return whether the entry's ``data`` is of the class ``schema``, or of one derived from it."""
+    schema = schema.partition("#")[0]
     for found in document.get("search_quantities") or ():
         first = (found.get("segments") or {}).get("1") or {}
         if str(found.get("id")).partition("#")[2] == schema or schema in first.get("definitions", ()):
@@ -131,16 +132,15 @@ def _extracted(
     catalogue: Catalogue,
     problems: list[Problem],
 ) -> list[Any]:
+    read = reader(column, catalogue)
     values: list[Any] = []
+    notes: list[str] = []
     for entry_id, document in zip(ids, documents, strict=True):
-        notes: list[str] = []
-        values.append(extract(document, column, catalogue, notes) if document else _nothing(column))
-        problems += [Problem(entry_id, column.quantity, note) for note in dict.fromkeys(notes)]
+        values.append(read(document, notes))
+        if notes:
+            problems += [Problem(entry_id, column.quantity, note) for note in dict.fromkeys(notes)]
+            notes.clear()
     return values
-
-
-def _nothing(column: PlannedColumn) -> int | None:
-    return 0 if column.rule == "count" else None
 
 
 def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]) -> pa.Array:
@@ -153,6 +153,8 @@ def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problem
     if column.kind == "date":
         listed = [_mapped(value, column.n_levels, _moment) for value in listed]
     try:
+        if column.kind == "date":  # of a number among times Arrow makes a time
+            raise TypeError
         array = _strict_array(listed, wanted)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         array = pa.array(_fitting(listed, ids, column, problems), wanted)
@@ -335,6 +337,4 @@ def _type_of(column: PlannedColumn) -> pa.DataType:
         "boolean": pa.bool_(),
         "date": pa.timestamp("ms", tz="UTC"),
     }[column.kind]
-    for _ in range(column.n_levels):
-        leaf = pa.list_(leaf)
-    return leaf
+    return nested(leaf, column.n_levels)

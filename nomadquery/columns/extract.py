@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import Criterion
 from nomadquery.query.path import Index, Items, Name, Slice, Step
 from nomadquery.query.predicate import item_matches
+from nomadquery.query.short_names import Rule
 
 _MOST_REFERENCES: Final = 8
 #: ``/run/0/system/1``, ``#/run/0``, ``../uploads/<id>/archive/<id>#/data``, an address of another NOMAD.
@@ -28,6 +29,9 @@ _REFERENCE: Final = re.compile(r"#?/\w|\.\./|https?://[^\s#]+#/")
 
 class SectionItems(list[Any]):
     """One value for each item of a repeating section; a plain list is an array quantity."""
+
+
+Reader = Callable[[Mapping[str, Any], list[str]], Any]
 
 
 def extract(
@@ -39,9 +43,34 @@ def extract(
     ``notes``, in words: a reference that leads out of the document, a section that occurs several
     times although the schema has one.
     """
-    walk = _Walk(document, column, catalogue, [] if notes is None else notes)
-    found = walk.reach(document, column.path.steps, "")
-    match column.rule:
+    return reader(column, catalogue)(document, [] if notes is None else notes)
+
+
+def reader(column: PlannedColumn, catalogue: Catalogue) -> Reader:
+    """Return the function that reads the column in documents and notes what it could not read."""
+    steps, rule = column.path.steps, column.rule
+
+    def exact(document: Mapping[str, Any], notes: list[str]) -> Any:
+        walk = _Walk(document, column, catalogue, notes)
+        return _summarised(walk.reach(document, steps, ""), rule)
+
+    names = tuple(step.name for step in steps if isinstance(step, Name))
+    if column.repeats or column.is_custom or len(names) < len(steps):
+        return exact
+
+    def quick(document: Mapping[str, Any], notes: list[str]) -> Any:
+        value: Any = document
+        for name in names:
+            if type(value) is not dict:
+                return _summarised(None, rule) if value is None else exact(document, notes)
+            value = value.get(name)
+        return value if rule is None else _summarised(value, rule)
+
+    return quick
+
+
+def _summarised(found: Any, rule: Rule | None) -> Any:
+    match rule:
         case None:
             return found
         case "size":
@@ -55,7 +84,7 @@ def extract(
             return last
         case "min" | "max" | "mean":
             numbers = [n for value in _values(found) for n in _numbers(value)]
-            return _summary(numbers, column.rule) if numbers else None
+            return _summary(numbers, rule) if numbers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +97,8 @@ class _Walk:
     def reach(self, value: Any, steps: tuple[Step, ...], section: str) -> Any:
         """Return what the remaining ``steps`` reach from ``value``, which stands at ``section``."""
         for position, step in enumerate(steps):
-            value = self._followed(value)
+            if isinstance(value, str):
+                value = self._followed(value)
             if value is None:
                 return None
             match step:
@@ -76,8 +106,8 @@ class _Walk:
                     if isinstance(value, list):
                         return self._of_items(value, steps[position:], section)
                     section = f"{section}.{name}" if section else name
-                    value = value.get(name) if isinstance(value, Mapping) else None
-                    if section in self.column.repeats and isinstance(value, Mapping):
+                    value = value.get(name) if isinstance(value, dict) else None
+                    if section in self.column.repeats and isinstance(value, dict):
                         value = [value]
                 case Index(place):
                     value = _item(value, place)
@@ -101,7 +131,7 @@ class _Walk:
         return [item for item in map(self._followed, value) if self._fits(item, criterion, section)]
 
     def _fits(self, item: Any, criterion: Criterion, section: str) -> bool:
-        return isinstance(item, Mapping) and item_matches(criterion, item, section, self.catalogue)
+        return isinstance(item, dict) and item_matches(criterion, item, section, self.catalogue)
 
     def _followed(self, value: Any) -> Any:
         """Return the section that a reference leads to; anything else as it is."""
@@ -121,7 +151,7 @@ def _target(root: Mapping[str, Any], reference: str) -> Any:
         return None
     value: Any = root
     for part in path.strip("/").split("/"):
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(part)
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]

@@ -47,7 +47,7 @@ class Shape:
     @property
     def is_widened(self) -> bool:
         """Whether values of different kinds had to become text."""
-        return len(self.kinds) > 1 and self.word == "text"
+        return self.word == "text" and not self.kinds <= {"text", "time"}
 
 
 def unsettled_fields(schema: pa.Schema) -> tuple[str, ...]:
@@ -148,6 +148,13 @@ def _type_of(shape: Shape) -> pa.DataType:
         "number": pa.float64(),
         "time": pa.timestamp("ms", tz="UTC"),
     }.get(shape.word, pa.string())
-    for _ in range(shape.n_levels):
-        leaf = pa.list_(leaf)
+    return nested(leaf, shape.n_levels)
+
+
+def nested(leaf: pa.DataType, n_levels: int) -> pa.DataType:
+    """Return lists of lists of ``leaf``, their items called as Parquet calls them."""
+    import pyarrow as pa
+
+    for _ in range(n_levels):
+        leaf = pa.list_(pa.field("element", leaf))
     return leaf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
@@ -52,12 +52,15 @@ def near_values(source: Source, criterion: Criterion) -> str | None:
     except InvalidRequest:
         return None  # values of this quantity cannot be listed (text, numbers)
     known = {str(bucket.value).casefold(): str(bucket.value) for bucket in buckets if bucket.n_entries}
-    near = [
-        known[folded]
-        for value in asked
-        for folded in difflib.get_close_matches(str(value).casefold(), known, n=_NEAR_SHOWN, cutoff=0.6)
-    ]
+    near = [value for one in asked for value in _resembling(str(one).casefold(), known)]
     return ", ".join(dict.fromkeys(near)) or None
+
+
+def _resembling(asked: str, known: Mapping[str, str]) -> list[str]:
+    """Return the value that differs in case only, else the nearest ones."""
+    if asked in known:
+        return [known[asked]]
+    return [known[one] for one in difflib.get_close_matches(asked, known, n=_NEAR_SHOWN, cutoff=0.6)]
 
 
 def _asking(source: Source, criterion: Criterion) -> Source:

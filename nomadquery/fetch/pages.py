@@ -163,7 +163,7 @@ class Source:
         request = archive_query(
             _of_ids(ids, self.question.release),
             owner=cast(Owner, owner),
-            pagination=Pagination(len(ids)),
+            pagination=Pagination(len(ids), order_by="upload_id"),
             required=required or archive_required(self.question.archive_columns),
         )
         return parse_entries_page(self.send(request))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -256,12 +255,22 @@ def n_requests(question: Question, n_rows: int) -> int:
     """Return how many requests ``n_rows`` entries will take, as far as sizes can be foreseen."""
     if n_rows <= 0:
         return 0
-    first = first_page_size(question)
+    first = min(first_page_size(question), n_rows)
     per_entry = max(1, expected_bytes(question, 1))
     later = next_page_size(question, first, first * per_entry)
-    n_pages = 1 + math.ceil(max(0, n_rows - first) / later)
-    n_archives = math.ceil(n_rows / FIRST_BATCH) if question.archive_columns else 0
-    return n_pages + n_archives
+    n_full, n_last = divmod(n_rows - first, later)
+    n_pages = 1 + n_full + bool(n_last)
+    if not question.archive_columns:
+        return n_pages
+    return n_pages + _n_batches(first) + n_full * _n_batches(later) + _n_batches(n_last)
+
+
+def _n_batches(n_entries: int) -> int:
+    """Return in how many requests the archives of a page are asked for, each twice as large as the last."""
+    number, size = 0, FIRST_BATCH
+    while n_entries > 0:
+        number, n_entries, size = number + 1, n_entries - size, 2 * size
+    return number
 
 
 def kept_words(manifest: Manifest | None) -> str:

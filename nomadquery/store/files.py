@@ -19,6 +19,8 @@ from nomadquery.errors import CacheError
 CACHE_ADVICE: Final = "Set NOMADQUERY_CACHE_DIR, or Nomad(cache_dir=…), to a folder that can."
 _BLOCK: Final = 1 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: No permission, a read-only disk, a file where a folder should be.
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 
 
 @contextlib.contextmanager
@@ -62,7 +64,7 @@ def explained(path: Path, *, advice: str = CACHE_ADVICE) -> Iterator[None]:
                 f"The disk is full: {path} could not be written. Nothing half-written is read. Make room "
                 "(`nomadquery cache list` shows what is kept) and run it again: it goes on where it stopped."
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if error.errno in _REFUSED:
             raise CacheError(f"{path.parent} cannot be written. {advice}") from error
         raise
 
@@ -93,7 +95,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -41,12 +41,13 @@ _CARDINALITY_OF_DICTIONARY: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One Parquet file of a table: its name, rows, size, and the last entry id in it."""
+    """One Parquet file of a table: its name, rows, size, and the last and the first entry id in it."""
 
     file: str
     n_rows: int
     size_bytes: int
     last_id: str
+    first_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ class TableStore:
         name = f"part-{len(manifest.parts):05d}.parquet"
         self._write(name, [pa.Table.from_batches([batch])], batch.schema)
         size = (self.folder / name).stat().st_size
-        part = Part(name, batch.num_rows, size, batch.column(0)[batch.num_rows - 1].as_py())
+        ids = batch.column(0)
+        part = Part(name, len(ids), size, ids[len(ids) - 1].as_py(), ids[0].as_py())
         grown = replace(
             manifest,
             parts=(*manifest.parts, part),
@@ -269,7 +271,15 @@ class TableStore:
             raise self._corrupt(f"{path.name} cannot be read") from error
 
     def _commit(self, manifest: Manifest) -> None:
-        content = {"format": FORMAT, **asdict(manifest)}
+        content = {
+            "format": FORMAT,
+            "state": manifest.state,
+            "request": manifest.request,
+            "parts": [asdict(part) for part in manifest.parts],
+            "total": manifest.total,
+            "problems": manifest.problems,
+            "facts": manifest.facts,
+        }
         write_json(self.folder / (_WHOLE if manifest.state == "complete" else _PARTIAL), content)
 
     def _write(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
@@ -308,7 +318,8 @@ class TableStore:
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            raise self._corrupt(f"{path.name} cannot be read ({error})") from error
+            why = " ".join(str(error).split())
+            raise self._corrupt(f"{path.name} cannot be read ({why})") from error
 
     def _corrupt(self, what: str) -> CacheCorrupt:
         return CacheCorrupt(
@@ -361,7 +372,7 @@ def _low_cardinality(table: pa.Table) -> list[str]:
 
 
 def _ascending(parts: tuple[Part, ...]) -> bool:
-    return all(one.last_id < other.last_id for one, other in pairwise(parts))
+    return all(one.last_id < other.first_id for one, other in pairwise(parts))
 
 
 def _sorted_by_id(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -62,6 +62,11 @@ def first_density(entry: Entry) -> float | None:
     return next((density / 1000 for density in densities if density is not None), None)  # kg/m³ → g/cm³
 
 
+def n_elements(entry: Entry) -> int | None:
+    material = below(entry, "results.material")
+    return None if material is None else len(material.get("elements") or [])
+
+
 CELL = "results.properties.optoelectronic.solar_cell"
 MATERIAL, METHOD = "results.material", "results.method.simulation"
 
@@ -69,7 +74,7 @@ MATERIAL, METHOD = "results.material", "results.method.simulation"
 STATED: dict[str, tuple[str | None, Callable[[Entry], Any]]] = {
     "formula": (None, lambda e: below(e, f"{MATERIAL}.chemical_formula_reduced")),
     "elements": (None, lambda e: below(e, f"{MATERIAL}.elements")),
-    "n_elements": (None, lambda e: below(e, f"{MATERIAL}.n_elements")),
+    "n_elements": (None, n_elements),
     "space_group": (None, lambda e: below(e, f"{MATERIAL}.symmetry.space_group_symbol")),
     "crystal_system": (None, lambda e: below(e, f"{MATERIAL}.symmetry.crystal_system")),
     "structural_type": (None, lambda e: below(e, f"{MATERIAL}.structural_type")),
@@ -98,7 +103,6 @@ STATED: dict[str, tuple[str | None, Callable[[Entry], Any]]] = {
 #: What NOMAD's index (not the archive) says of an entry that has no such value.
 FILLED_IN: dict[str, Any] = {
     "elements": [],
-    "n_elements": 0,
     "structural_type": "not processed",
     "program": "not processed",
     "functional": [],

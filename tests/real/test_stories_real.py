@@ -46,9 +46,12 @@ def checked(table: Table, units: dict[str, str]) -> pd.DataFrame:
 
 def test_story_1_the_perovskite_table_and_again(nomad: Nomad, is_real: bool, tmp_path: Path) -> None:
     """`update` is left out; the second time nothing is fetched."""
+    # fmt: off
     cells = nomad.entries(Q.entry_type == "PerovskiteSolarCell").select(
-        doi="data.ref.DOI_number", gap=gap.value.first().to("eV"), stack=cell.device_stack, htl=cell.hole_transport_layer,
-        pce=cell.efficiency, voc=cell.open_circuit_voltage, jsc=cell.short_circuit_current_density.to("mA/cm^2"), ff=cell.fill_factor)  # fmt: skip  # noqa: E501  # as written
+        doi="data.ref.DOI_number", gap=gap.value.first().to("eV"), stack=cell.device_stack,
+        htl=cell.hole_transport_layer, pce=cell.efficiency, voc=cell.open_circuit_voltage,
+        jsc=cell.short_circuit_current_density.to("mA/cm^2"), ff=cell.fill_factor)
+    # fmt: on
     units = {"gap": "eV", "pce": "percent", "voc": "volt", "jsc": "mA/cm^2"}
     frame = checked(cells, units)
     assert frame.equals(cells.to_pandas())
@@ -65,12 +68,14 @@ def test_story_1_the_perovskite_table_and_again(nomad: Nomad, is_real: bool, tmp
 def test_story_2_screening(nomad: Nomad) -> None:
     """`structures` is left out."""
     window = within(gap, Q.type == "direct", Q.value.between("1.1 eV", "1.8 eV"))
-    found = nomad.entries(m.elements.has_all("Cs") & m.elements.has_any("Pb", "Sn") & m.elements.has_any("F", "Cl", "Br", "I")
+    # fmt: off
+    found = nomad.entries(m.elements.has_all("Cs") & m.elements.has_any("Pb", "Sn")
+        & m.elements.has_any("F", "Cl", "Br", "I")
         & (m.n_elements == 3) & (m.structural_type == "bulk") & sim.program_name.isin(["VASP", "FHI-aims"])
-        & sim.dft.xc_functional_names.has_all("GGA_X_PBE", "GGA_C_PBE") & window)  # fmt: skip  # noqa: E501  # as written
-    table = found.select(
-        "formula", "space_group", "functional", gap=gap.matching(window).value.min().to("eV")
-    )
+        & sim.dft.xc_functional_names.has_all("GGA_X_PBE", "GGA_C_PBE") & window)
+    table = found.select("formula", "space_group", "functional",
+                         gap=gap.matching(window).value.min().to("eV"))
+    # fmt: on
     frame = checked(table, {"gap": "eV"})
     assert frame["gap"].between(1.1, 1.8).all()
     assert len(found.narrowing()) == 8
@@ -88,9 +93,13 @@ def test_story_2_with_a_wider_window_finds_entries(nomad: Nomad) -> None:
 def test_story_3_a_training_set(nomad: Nomad) -> None:
     """`per`, `drop_missing` and `to_extxyz` are left out: a row is an entry, its frames are lists."""
     c = Q.run.calculation
+    # fmt: off
     table = (nomad.entries(m.elements.has_exactly("Si") & (m.structural_type != "atom")
-               & sim.dft.xc_functional_names.has_all("GGA_X_PBE", "GGA_C_PBE") & (sim.precision.planewave_cutoff >= "400 eV"))
-        .select(energy=c.energy.total.value.to("eV"), forces=c.forces.total.value.to("eV/angstrom"), n_atoms=c.system_ref.atoms.labels.size()))  # fmt: skip  # noqa: E501  # as written
+               & sim.dft.xc_functional_names.has_all("GGA_X_PBE", "GGA_C_PBE")
+               & (sim.precision.planewave_cutoff >= "400 eV"))
+        .select(energy=c.energy.total.value.to("eV"), forces=c.forces.total.value.to("eV/angstrom"),
+                n_atoms=c.system_ref.atoms.labels.size()))
+    # fmt: on
     checked(table, {"energy": "eV", "forces": "eV/angstrom"})
 
 

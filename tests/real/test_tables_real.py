@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from nomadquery.search import Search
 EV = 1.602176634e-19  # joule; SI 2019
 GAP = Q.results.properties.electronic.band_gap
 #: An author of the samples who has unpublished and embargoed entries.
-AUTHOR = {"username": "hlindqvist", "password": "hlindqvist-password"}
+AUTHOR = "hlindqvist"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_every_indexed_column_reads_what_the_server_gives(
     nomad: Nomad, real_documents: list[dict[str, Any]]
 ) -> None:
     """Asked for alone, a column has the same values as in the whole documents."""
-    paths = {
+    paths: dict[str, Callable[[dict[str, Any]], Any]] = {
         "elements": lambda d: d["results"].get("material", {}).get("elements"),
         "upload_name": lambda d: d.get("upload_name"),
         "license": lambda d: d.get("license"),
@@ -167,7 +167,7 @@ def test_a_public_search_and_a_login_are_told_apart(real_url: str, tmp_path: Pat
     with Nomad(real_url, cache_dir=tmp_path, username="ada", password="ada-password") as ada:
         assert ada.whoami().username == "ada"
         assert ada.entries().plan().facts["owner"] == "visible"
-    with Nomad(real_url, cache_dir=tmp_path, **AUTHOR) as author:
+    with Nomad(real_url, cache_dir=tmp_path, username=AUTHOR, password=f"{AUTHOR}-password") as author:
         mine = author.entries().select("upload_id", "published", "energy")
         frame = mine.to_pandas()
         assert set(ids_of(public)) < set(frame["entry_id"])

@@ -1,0 +1,312 @@
+"""Pages become one complete table: whatever their size, and whatever the server does meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nomadquery.errors import IncompleteResult, RateLimited, ResponseFormatError
+from nomadquery.http.deployment import find_deployment
+from nomadquery.http.message import Reply, Request
+from nomadquery.http.transport import RequestsWire
+from nomadquery.local.store import LocalStore
+from nomadquery.query.quantity import Q
+from nomadquery.search import Search, make_search
+from tests.faults.proxy import Proxy, Schedule
+from tests.faults.server import Answer, as_proxy
+from tests.tables import CountedWire, a_document, a_filled_store, a_search, a_session, edited, ids
+
+COLUMNS = {"gap": Q.gap, "elements": Q.elements, "energy": Q.energy}
+
+
+def rows_of(search: Search) -> list[dict[str, Any]]:
+    return list(search.rows())
+
+
+def entry_ids(search: Search) -> list[str]:
+    return [row["entry_id"] for row in search.rows()]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 3, 4, 6, 11, 12, 13, 10_000])
+def test_every_page_size_gives_the_same_table(tmp_path: Path, page_size: int) -> None:
+    """12 entries: pages that divide it, that do not, and one for all."""
+    wire = CountedWire(a_filled_store(ids(12)))
+    table = a_search(wire, tmp_path).select(**COLUMNS).page_size(page_size)
+    assert [row["gap"] for row in rows_of(table)] == pytest.approx(list(range(12)), rel=1e-12)
+    assert [row["energy"] for row in table.rows()] == pytest.approx([-n - 0.5 for n in range(12)], rel=1e-12)
+    assert entry_ids(table) == ids(12)
+    n_pages = -(-12 // page_size) + (12 % page_size == 0)  # a full last page may not be the last
+    assert len(wire.pages) == n_pages
+
+
+def test_a_limited_table_is_the_first_entries_whatever_the_pages(tmp_path: Path) -> None:
+    """In the order of their ids; no more is asked for than needed."""
+    wire = CountedWire(a_filled_store(ids(9)))
+    for page_size, limit in itertools.product((1, 2, 4), (1, 3, 4, 9, 20)):
+        table = (
+            a_search(wire, tmp_path / f"{page_size} {limit}").select("gap").page_size(page_size).limit(limit)
+        )
+        assert entry_ids(table) == ids(9)[:limit]
+    sizes = [request.json["pagination"]["page_size"] for request in wire.pages]
+    assert max(sizes) <= 4
+
+
+# -- servers that do strange things --------------------------------------------------------
+
+
+def hiding(hidden: set[str], *, also_by_id: bool = False) -> Callable[[Request, Reply], Reply]:
+    """Return how a server answers that leaves entries out of its pages in silence."""
+
+    def change(request: Request, reply: Reply) -> Reply:
+        body = request.json or {}
+        is_listing = body.get("required") == {"include": ["entry_id"]}
+        is_by_id = "entry_id" in json.dumps(body.get("query", {}))
+        if request.path != "entries/query" or is_listing or (is_by_id and not also_by_id):
+            return reply
+        return edited(
+            reply, lambda page: page.update(data=[d for d in page["data"] if d["entry_id"] not in hidden])
+        )
+
+    return change
+
+
+def test_entries_that_pages_leave_out_are_fetched_by_their_ids(tmp_path: Path) -> None:
+    """The first, one in the middle, the last of the result."""
+    hidden = {"entry-0000", "entry-0005", "entry-0011"}
+    wire = CountedWire(a_filled_store(ids(12)), hiding(hidden))
+    table = a_search(wire, tmp_path).select(**COLUMNS).page_size(4)
+    assert entry_ids(table) == ids(12)
+    assert [row["gap"] for row in table.rows()] == pytest.approx(list(range(12)), rel=1e-12)
+    assert table.problems.empty
+
+
+def test_entries_that_cannot_be_had_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
+    """An incomplete result is an error; the next call asks for the rest."""
+    wire = CountedWire(a_filled_store(ids(12)), hiding({"entry-0005"}, also_by_id=True))
+    table = a_search(wire, tmp_path).select("gap").page_size(5)
+    with pytest.raises(IncompleteResult, match="entry-0005") as caught:
+        table.to_pandas()
+    assert (caught.value.n_arrived, caught.value.missing) == (11, ("entry-0005",))
+    wire.change = None
+    n_sent = len(wire.sent)
+    assert sorted(entry_ids(table)) == ids(12)
+    assert len(wire.sent) - n_sent <= 3  # the end of the walk, the list of ids, the one entry
+
+
+def test_entries_in_their_place_again_after_they_arrived_late(tmp_path: Path) -> None:
+    """Rows are in the order of the ids."""
+    wire = CountedWire(a_filled_store(ids(6)), hiding({"entry-0001"}))
+    assert entry_ids(a_search(wire, tmp_path).select("gap").page_size(2)) == ids(6)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda page: page["data"].reverse(),
+        lambda page: page["data"].append(page["data"][0]),
+        lambda page: page["data"][0].update(entry_id="entry-0000"),
+    ],
+)
+def test_pages_that_repeat_or_are_out_of_order_are_refused(
+    tmp_path: Path, spoil: Callable[[Any], None]
+) -> None:
+    """Nobody could know whether the result is complete; what came before stays."""
+
+    def second_page(request: Request, reply: Reply) -> Reply:
+        is_second = "page_after_value" in request.json["pagination"] and json.loads(reply.body)["data"]
+        return edited(reply, spoil) if is_second else reply
+
+    wire = CountedWire(a_filled_store(ids(6)), second_page)
+    table = a_search(wire, tmp_path).select("gap").page_size(3)
+    with pytest.raises(ResponseFormatError, match="order of their ids"):
+        table.to_pandas()
+    wire.change = None
+    assert entry_ids(table) == ids(6)
+
+
+@pytest.mark.parametrize(("total", "page_size"), [(4, 3), (9, 3), (9, 100), (0, 3), (5, 5), (7, 6)])
+def test_wrong_totals_cost_no_entry(tmp_path: Path, total: int, page_size: int) -> None:
+    """Smaller, larger, equal by chance to a page: the walk goes to its end."""
+    wire = CountedWire(a_filled_store(ids(6)))
+    wire.change = lambda _, reply: edited(reply, lambda page: page["pagination"].update(total=total))
+    assert entry_ids(a_search(wire, tmp_path).select("gap").page_size(page_size)) == ids(6)
+
+
+def changing(store: LocalStore, at_request: int, change: Callable[[LocalStore], None]) -> CountedWire:
+    """Return a wire to a server that changes before it answers the n-th page."""
+    wire = CountedWire(store)
+
+    def between(_: Request, reply: Reply) -> Reply:
+        if len(wire.pages) == at_request:
+            change(store)
+        return reply
+
+    wire.change = between
+    return wire
+
+
+def unpublish(*entry_ids: str) -> Callable[[LocalStore], None]:
+    return lambda store: _put(store, *(a_document(one, published=False) for one in entry_ids))
+
+
+def publish(*entry_ids: str) -> Callable[[LocalStore], None]:
+    return lambda store: _put(store, *(a_document(one) for one in entry_ids))
+
+
+def _put(store: LocalStore, *documents: dict[str, Any]) -> None:
+    store.add_entries((document, None) for document in documents)
+
+
+def test_entries_published_behind_the_walk_wait_for_the_next_one(tmp_path: Path) -> None:
+    """Those ahead of it are part of the table."""
+    wire = changing(a_filled_store(ids(6)), 1, publish("entry-0000b", "entry-0004b"))
+    table = a_search(wire, tmp_path).select("gap").page_size(3)
+    assert entry_ids(table) == sorted([*ids(6), "entry-0004b"])
+
+
+def test_deleted_entries_are_told(tmp_path: Path) -> None:
+    """One that was read before keeps its row; one that was not has none."""
+    wire = changing(a_filled_store(ids(6)), 1, unpublish("entry-0001", "entry-0004"))
+    table = a_search(wire, tmp_path).select("gap").page_size(3)
+    assert entry_ids(table) == [one for one in ids(6) if one != "entry-0004"]
+    assert table.problems[["entry_id", "why"]].to_numpy().tolist() == [
+        ["entry-0001", "deleted or hidden while the table was read; the row is as it was before"],
+        ["", "1 entries were deleted or hidden while reading"],
+    ]
+
+
+def test_as_many_published_as_deleted_lose_no_entry(tmp_path: Path) -> None:
+    """The total is the same, and the last entries are not yet here."""
+    store = a_filled_store(ids(6))
+
+    def both(_: LocalStore) -> None:
+        unpublish("entry-0001")(store)
+        publish("entry-0004b")(store)
+
+    wire = changing(store, 1, both)
+    table = a_search(wire, tmp_path).select("gap").page_size(3)
+    assert entry_ids(table) == sorted([*ids(6), "entry-0004b"])
+
+
+# -- faults on real sockets ----------------------------------------------------------------
+
+
+def every_second(fault: Callable[[Answer], Answer]) -> Schedule:
+    return lambda number, answer: fault(answer) if number % 2 else answer
+
+
+def spoiled(fault: Any) -> Callable[[Answer], Answer]:
+    return lambda answer: Answer(answer.status, answer.body, fault=fault)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "503 to every second request": every_second(lambda _: as_proxy(503, "503 Service Unavailable")),
+    "429 with a pause": every_second(lambda _: as_proxy(429, "429 Too Many Requests", Retry_After="7")),
+    "connections reset": every_second(spoiled("reset")),
+    "bodies cut": every_second(spoiled("cut")),
+    "chunks cut": every_second(spoiled("cut_chunks")),
+    "compressed bodies cut": every_second(spoiled("cut_gzip")),
+    "pages of a proxy with status 200": every_second(lambda _: as_proxy(200, "Welcome")),
+    "gateways fail three times of four": lambda number, answer: (
+        as_proxy(502, "502 Bad Gateway") if number % 4 else answer
+    ),
+}
+
+
+@contextmanager
+def proxied(schedule: Schedule) -> Iterator[Proxy]:
+    proxy = Proxy(a_filled_store(ids(20)), schedule)
+    with proxy:
+        yield proxy
+
+
+def fetched_through(proxy: Proxy, cache: Path) -> Search:
+    wire = RequestsWire(proxy.api_base)
+    session = a_session(wire, cache, deployment=find_deployment(proxy.api_base))
+    return make_search(session, (), None).select(**COLUMNS).page_size(7)
+
+
+@pytest.mark.parametrize("fault", SCHEDULES)
+def test_faults_cost_time_not_rows(tmp_path: Path, fault: str) -> None:
+    """The table equals the undisturbed one, archives included."""
+    undisturbed = rows_of(a_search(CountedWire(a_filled_store(ids(20))), tmp_path / "a").select(**COLUMNS))
+    with proxied(SCHEDULES[fault]) as proxy:
+        table = fetched_through(proxy, tmp_path / "b")
+        assert rows_of(table) == undisturbed
+        assert len(proxy.received) > 7
+        table._inquiry.session.transport.close()
+
+
+def test_a_server_that_stays_down_keeps_what_arrived(tmp_path: Path) -> None:
+    """The error says how many are here, and the same call goes on."""
+    is_down = True
+
+    def schedule(number: int, answer: Answer) -> Answer:
+        return as_proxy(503, "503 Service Unavailable") if number > 4 and is_down else answer
+
+    with proxied(schedule) as proxy:
+        table = fetched_through(proxy, tmp_path)
+        with pytest.raises(IncompleteResult, match="7 of 20 entries arrived") as caught:
+            table.to_pandas()
+        assert (caught.value.n_arrived, caught.value.n_missing) == (7, 13)
+        assert isinstance(caught.value.__cause__, RateLimited)
+        is_down = False
+        assert entry_ids(table) == ids(20)
+        table._inquiry.session.transport.close()
+
+
+# -- archives ------------------------------------------------------------------------------
+
+
+def test_an_entry_that_the_server_cannot_serve_costs_only_its_own_values(tmp_path: Path) -> None:
+    """The batch is halved until that entry stands alone; it has nulls and a line."""
+    wire = CountedWire(a_filled_store(ids(20)))
+    failure = json.dumps({"detail": {"exception_class": "KeyError", "reason": "x"}}).encode()
+    wire.change = lambda request, reply: (
+        Reply(500, reply.headers, failure, reply.url)
+        if request.path == "entries/archive/query" and "entry-0007" in json.dumps(request.json)
+        else reply
+    )
+    table = a_search(wire, tmp_path).select(**COLUMNS)
+    rows = rows_of(table)
+    assert [row["entry_id"] for row in rows if row["energy"] is None] == ["entry-0007"]
+    assert rows[7]["gap"] == pytest.approx(7.0, rel=1e-12)
+    assert table.problems["entry_id"].tolist() == ["entry-0007"]
+    assert "could not serve it" in table.problems["why"][0]
+
+
+def test_entries_without_an_archive_are_told(tmp_path: Path) -> None:
+    """Or with one that may not be read."""
+    table = a_search(CountedWire(a_filled_store(ids(2), archives=False)), tmp_path).select(**COLUMNS)
+    assert [row["energy"] for row in table.rows()] == [None, None]
+    assert table.problems["entry_id"].tolist() == ids(2)
+
+
+def test_a_gateway_that_is_down_is_no_empty_archive(tmp_path: Path) -> None:
+    """Nulls stand for what an entry lacks, never for a server that failed."""
+    wire = CountedWire(a_filled_store(ids(3)))
+    table = a_search(wire, tmp_path).select("energy")
+    wire.change = lambda request, reply: (
+        Reply(502, {}, b"<html>", reply.url) if "archive" in request.path else reply
+    )
+    with pytest.raises(Exception, match="502"):
+        table.to_pandas()
+    wire.change = None
+    assert [row["energy"] for row in table.rows()] == pytest.approx([-0.5, -1.5, -2.5], rel=1e-12)
+
+
+def test_archives_are_asked_for_upload_by_upload(tmp_path: Path) -> None:
+    """The server keeps the last upload open."""
+    wire = CountedWire(a_filled_store(ids(120)))
+    a_search(wire, tmp_path).select("energy").to_arrow()
+    batches = [request.json["query"]["entry_id"]["any"] for request in wire.archive_pages]
+    uploads = [{int(one[-4:]) % 3 for one in batch} for batch in batches]
+    assert sorted(one for batch in batches for one in batch) == ids(120)
+    assert all(max(one) <= min(other) for one, other in itertools.pairwise(uploads))
+    assert {request.json["pagination"]["order_by"] for request in wire.archive_pages} == {"upload_id"}
