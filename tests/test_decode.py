@@ -87,6 +87,21 @@ def test_every_value_arrives_exactly_or_is_told(document: dict[str, Any]) -> Non
             assert isinstance(row[name], bool) == isinstance(given_value, bool)
 
 
+@pytest.mark.parametrize("wrong", [True, "1", [1.0], {}])
+@pytest.mark.parametrize("n_before", [0, 1, 20])
+def test_a_number_is_a_number_whatever_stands_beside_it(wrong: Any, n_before: int) -> None:
+    """Arrow alone takes true among numbers for 1.0."""
+    archives = {
+        f"{n}": {"run": [{"calculation": [{"energy": {"total": {"value": value}}}]}]}
+        for n, value in enumerate([*[1.5] * n_before, wrong, 2, 2.5])
+    }
+    columns = planned(e="run[0].calculation[0].energy.total.value", es="run.calculation.energy.total.value")
+    batch, problems = decode([{"entry_id": n} for n in archives], columns, CATALOGUE, archives=archives)
+    assert batch.column("e").to_pylist() == [*[1.5] * n_before, None, 2.0, 2.5]
+    assert batch.column("es").to_pylist() == [*[[[1.5]]] * n_before, None, [[2.0]], [[2.5]]]
+    assert [problem.entry_id for problem in problems] == [f"{n_before}"] * 2
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(2, 2), (2.0, 2), (None, None), (2.5, None), (True, None), ("2", None), (2**70, None), ([2], None)],

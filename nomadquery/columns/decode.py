@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -153,51 +154,35 @@ def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problem
     if column.kind == "date":
         listed = [_mapped(value, column.n_levels, _moment) for value in listed]
     try:
-        if column.kind == "date":  # of a number among times Arrow makes a time
+        # of its own accord Arrow would cut 1.5 to 1, take true for 1.0 and a number for a time
+        if not _types_in(listed, column.n_levels) <= _TYPES[column.kind]:
             raise TypeError
-        array = _strict_array(listed, wanted)
+        array = pa.array(listed, wanted)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         array = pa.array(_fitting(listed, ids, column, problems), wanted)
     return _scaled(array, column)
 
 
-def _strict_array(values: list[Any], wanted: pa.DataType) -> pa.Array:
-    """Return the values as ``wanted``; told the type at once, Arrow would cut 1.5 to 1 and take true for 1.0.
-
-    Raises
-    ------
-    ArrowException, ValueError, TypeError, OverflowError
-        If a value does not have that type exactly.
-    """
-    import pyarrow as pa
-
-    found = pa.array(values)
-    if not _agrees(found.type, wanted):
-        raise TypeError(f"{found.type} is not {wanted}")
-    return pa.array(values, wanted) if pa.types.is_null(_leaf(found.type)) else found.cast(wanted)
+_TYPES: Final[Mapping[Kind, frozenset[type]]] = {
+    "text": frozenset({str, NoneType}),
+    "integer": frozenset({int, NoneType}),
+    "number": frozenset({int, float, NoneType}),
+    "boolean": frozenset({bool, NoneType}),
+    "date": frozenset({datetime, NoneType}),
+}
 
 
-def _agrees(found: pa.DataType, wanted: pa.DataType) -> bool:
-    from pyarrow import types
-
-    if types.is_null(found):
-        return True
-    if types.is_list(wanted):
-        return types.is_list(found) and _agrees(found.value_type, wanted.value_type)
-    if types.is_floating(wanted):
-        return bool(types.is_floating(found) or types.is_integer(found))
-    return any(
-        is_kind(found) and is_kind(wanted)
-        for is_kind in (types.is_string, types.is_integer, types.is_boolean, types.is_timestamp)
-    )
-
-
-def _leaf(kind: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    while pa.types.is_list(kind):
-        kind = kind.value_type
-    return kind
+def _types_in(values: list[Any], n_levels: int) -> set[type]:
+    """Return the types of single values ``n_levels`` lists below, and of what stands in place of a list."""
+    if not n_levels:
+        return set(map(type, values))
+    found: set[type] = set()
+    for value in values:
+        if isinstance(value, list):
+            found |= _types_in(value, n_levels - 1)
+        elif value is not None:
+            found.add(object)
+    return found
 
 
 def _fitting(
