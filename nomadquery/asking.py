@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nomadquery.columns.plan import plan_column, without_schemas
-from nomadquery.errors import QueryError
+from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.fetch.plan import Question, check_sort
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.column import Column
-from nomadquery.query.criteria import Criterion, canonical, quantities_of
+from nomadquery.query.criteria import Criterion, canonical, has_optimade, quantities_of
 from nomadquery.query.phrases import read_column
 from nomadquery.query.quantity import QuantityPath, column_of
 from nomadquery.query.query import Query
@@ -62,7 +62,7 @@ def joined(session: Session, criteria: Sequence[Query | Mapping[str, Any]]) -> t
     owners: set[str] = set()
     for criterion in criteria:
         if isinstance(criterion, Mapping):
-            if "query" in criterion and criterion.get("owner") is not None:
+            if criterion.get("owner") is not None:  # no quantity has this name
                 owners.add(str(criterion["owner"]))
             criterion = Query.from_json(criterion)  # noqa: PLW2901  # the same criterion, read
         if not isinstance(criterion, Query):
@@ -139,6 +139,11 @@ def drafted(session: Session, query: Query, wanted: Wanted) -> Question:
     release = session.release()
     catalogue = catalogue_for(release)
     asked = resolved_as_typed(query.criterion, catalogue)
+    if session.deployment.in_process and has_optimade(asked):
+        raise NotExpressible(
+            f"The deployment {session.deployment.name} runs inside this process and cannot evaluate OPTIMADE "
+            "filters. Say it with Q (Q.elements.has_all(...), Q.n_elements == 2), or ask a NOMAD server."
+        )
     return Question(
         deployment=session.deployment.api_base,
         release=release,

@@ -55,10 +55,7 @@ class Inquiry:
     def harvested(self, wishes: Wishes) -> tuple[TableStore, Manifest, Question]:
         """Return the folder and manifest of the complete table, fetching what is missing of it."""
         if wishes.offline and not self.session.knows_enough(self.wanted.owner):
-            raise CacheError(
-                f"Nothing of {self.session.deployment.name} for owner={self.wanted.owner!r} is kept on this "
-                "machine, and offline=True forbids asking. Run the same call once without offline."
-            )
+            raise CacheError(self.session.missing_offline(self.wanted.owner))
         query = self.ready(wishes)
         question = self.drafted(query)
         store = self.session.kept_store(key_of(question))
@@ -126,7 +123,8 @@ class Inquiry:
         if total is None and not wishes.offline:
             question = completed(self.session, query, question)
             total = self.source(question).count()
-        plan = plan_of(question, catalogue, manifest, total, is_served=is_served)
+        inner = [f"{_in_one_line(search)}; kept" for _, search in self.query.asked_first]
+        plan = plan_of(question, catalogue, manifest, total, asked_first=inner, is_served=is_served)
         return replace(plan, cached=damage) if damage else plan
 
     def kept_manifest(self) -> Manifest | None:

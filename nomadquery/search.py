@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from nomadquery.asking import (
     DEFAULT_COLUMNS,
@@ -20,7 +20,7 @@ from nomadquery.asking import (
 from nomadquery.columns.frame import Dtypes, UnitStyle, check_styles, to_pandas
 from nomadquery.durations import age
 from nomadquery.errors import QueryError
-from nomadquery.fetch.exports import write_csv, write_jsonl, write_parquet
+from nomadquery.fetch.exports import checked_target, write_csv, write_jsonl, write_parquet
 from nomadquery.fetch.harvest import Wishes, preview
 from nomadquery.fetch.narrowing import narrowing_rows
 from nomadquery.fetch.pages import Source
@@ -41,6 +41,19 @@ if TYPE_CHECKING:
 
 _LARGEST_PREVIEW = 10_000
 _Read = TypeVar("_Read")
+
+
+class WishWords(TypedDict, total=False):
+    """How a table may be had; the words of every method that gives one.
+
+    ``refresh``: fetch again what is kept. ``max_age``: fetch again what is older (``"7d"``, ``"12h"``).
+    ``offline``: give only what is kept. ``progress``: show a bar.
+    """
+
+    refresh: bool
+    max_age: str | timedelta | None
+    offline: bool | None
+    progress: bool | None
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -115,7 +128,14 @@ class Search:
         source = self._source()
         question = source.question
         batch, total = preview(source, min(n_rows, question.limit or n_rows))
-        facts = {"preview": True, "n_rows": batch.num_rows, "n_total": total, "owner": question.owner}
+        facts = {
+            "preview": True,
+            "fetched_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "deployment": question.deployment,
+            "owner": question.owner,
+            "n_rows": batch.num_rows,
+            "n_total": total,
+        }
         return to_pandas(pa.Table.from_batches([batch]), facts)
 
     def entry_ids(self) -> tuple[str, ...]:
@@ -151,14 +171,7 @@ class Search:
     # -- having it ------------------------------------------------------------------------
 
     def to_pandas(
-        self,
-        *,
-        units: UnitStyle = "attrs",
-        dtypes: Dtypes = "numpy",
-        refresh: bool = False,
-        max_age: str | timedelta | None = None,
-        offline: bool | None = None,
-        progress: bool | None = None,
+        self, *, units: UnitStyle = "attrs", dtypes: Dtypes = "numpy", **wishes: Unpack[WishWords]
     ) -> pd.DataFrame:
         """Return the complete table as a DataFrame, one row for each entry.
 
@@ -184,33 +197,32 @@ class Search:
         """
         check_styles(units, dtypes)
         register_accessor()
-        table, facts = self._inquiry.arrow_table(self._wishes(refresh, max_age, offline, progress))
+        table, facts = self._inquiry.arrow_table(self._wishes(**wishes))
         frame = to_pandas(table, facts, units=units, dtypes=dtypes)
         _warn_if_empty(frame, self)
         return frame
 
-    def to_arrow(
-        self,
-        *,
-        refresh: bool = False,
-        max_age: str | timedelta | None = None,
-        offline: bool | None = None,
-        progress: bool | None = None,
-    ) -> pa.Table:
-        """Return the complete table as Arrow; units stand in the field metadata under ``unit``."""
-        return self._inquiry.arrow_table(self._wishes(refresh, max_age, offline, progress))[0]
+    def to_arrow(self, **wishes: Unpack[WishWords]) -> pa.Table:
+        """Return the complete table as Arrow; units stand in the field metadata under ``unit``.
 
-    def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+        It takes ``refresh``, ``max_age``, ``offline`` and ``progress`` as `to_pandas` does, and so do all
+        that follow.
+        """
+        return self._inquiry.arrow_table(self._wishes(**wishes))[0]
+
+    def batches(self, batch_size: int = 65_536, **wishes: Unpack[WishWords]) -> Iterator[pa.RecordBatch]:
         """Yield the complete table as Arrow record batches; memory holds one row group."""
-        store, manifest, _ = self._inquiry.harvested(self._wishes())
-        yield from store.batches(manifest, batch_size=batch_size)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise QueryError(f"batch_size is a number of rows, at least 1, not {batch_size!r}.")
+        store, manifest, _ = self._inquiry.harvested(self._wishes(**wishes))
+        return store.batches(manifest, batch_size=batch_size)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self, **wishes: Unpack[WishWords]) -> Iterator[dict[str, Any]]:
         """Yield each row as a dictionary of plain Python values."""
-        for batch in self.batches(8_192):
+        for batch in self.batches(8_192, **wishes):
             yield from batch.to_pylist()
 
-    def dataset(self) -> ds.Dataset:
+    def dataset(self, **wishes: Unpack[WishWords]) -> ds.Dataset:
         """Return the kept Parquet as a ``pyarrow.dataset``, to be read in place by DuckDB, Dask, polars.
 
         It is readable until the table is fetched again.
@@ -220,23 +232,27 @@ class Search:
         def opened(store: TableStore, manifest: Manifest, _: Question) -> ds.Dataset:
             return ds.dataset([str(file) for file in store.files(manifest)], store.schema(manifest))
 
-        return self._read(opened)
+        return self._read(opened, wishes)
 
-    def to_parquet(self, path: str | Path) -> Path:
+    def to_parquet(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
         """Write the complete table as one Parquet file with units in the field metadata; return its path."""
+        file = checked_target(path)
         return self._read(
             lambda store, manifest, question: write_parquet(
-                store, manifest, Path(path), facts_of(question, manifest)
+                store, manifest, file, facts_of(question, manifest)
             ),
+            wishes,
         )
 
-    def to_csv(self, path: str | Path) -> Path:
+    def to_csv(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
         """Write the complete table as CSV, units in the column names, lists as JSON; return its path."""
-        return self._read(lambda store, manifest, _: write_csv(store, manifest, Path(path)))
+        file = checked_target(path)
+        return self._read(lambda store, manifest, _: write_csv(store, manifest, file), wishes)
 
-    def to_jsonl(self, path: str | Path) -> Path:
+    def to_jsonl(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
         """Write the complete table as JSON, one row a line; return its path."""
-        return self._read(lambda store, manifest, _: write_jsonl(store, manifest, Path(path)))
+        file = checked_target(path)
+        return self._read(lambda store, manifest, _: write_jsonl(store, manifest, file), wishes)
 
     @property
     def problems(self) -> pd.DataFrame:
@@ -267,8 +283,8 @@ class Search:
     def _source(self) -> Source:
         return self._inquiry.source(self._inquiry.completed(self._wishes()))
 
-    def _read(self, read: Callable[[TableStore, Manifest, Question], _Read]) -> _Read:
-        return self._inquiry.read(self._wishes(), read)
+    def _read(self, read: Callable[[TableStore, Manifest, Question], _Read], wishes: WishWords) -> _Read:
+        return self._inquiry.read(self._wishes(**wishes), read)
 
     def _wishes(
         self,
@@ -298,7 +314,7 @@ def make_search(
     The argument ``owner`` comes before the owner of a request body.
     """
     query, inside = joined(session, criteria)
-    checked = checked_owner(session.owner(owner or inside), session)
+    checked = checked_owner(session.owner(inside if owner is None else owner), session)
     columns = tuple(read_one(name, None) for name in DEFAULT_COLUMNS)
     return Search(Inquiry(session, query, Wanted(checked, columns)))
 

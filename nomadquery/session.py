@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import platformdirs
 
 from nomadquery.columns.decode import read_documents
-from nomadquery.errors import CacheError, QuantityNotFound
+from nomadquery.errors import CacheError, InvalidRequest, QuantityNotFound
 from nomadquery.http.auth import Credentials, Identity, find_credentials
 from nomadquery.http.deployment import Deployment
 from nomadquery.http.endpoints import (
@@ -149,7 +149,9 @@ class Session:
 
     def owner(self, asked: str | None) -> str:
         """Return the owner word: ``public`` without a token, ``visible`` with one, unless it is said."""
-        return asked or ("public" if self.is_anonymous else "visible")
+        if asked is not None:
+            return asked
+        return "public" if self.is_anonymous else "visible"
 
     def user(self, owner: str) -> str | None:
         """Return who asks, for what is kept; nobody in particular for public data.
@@ -162,10 +164,7 @@ class Session:
         if owner == "public" or self.is_anonymous:
             return None
         if self.offline and self._identity is None:
-            raise CacheError(
-                f"Offline, nobody can tell whose entries owner={owner!r} means. Ask for owner='public', or "
-                "leave out offline=True."
-            )
+            raise CacheError(self.missing_offline(owner))
         who = self.identity()
         return who.user_id or who.username or who.origin
 
@@ -173,6 +172,18 @@ class Session:
         """Return whether release and user are known without asking the server."""
         knows_user = owner == "public" or self.is_anonymous or self._identity is not None
         return knows_user and self.known_release() is not None
+
+    def missing_offline(self, owner: str) -> str:
+        """Return why, offline, nothing can be found for this owner, and what to do."""
+        if self.known_release() is None:
+            return (
+                f"Nothing of {self.deployment.name} is kept on this machine, and offline=True forbids "
+                "asking. Run the same call once without offline."
+            )
+        return (
+            f"Tables for owner={owner!r} are kept for each user, and only the server can tell whose token "
+            "this is; offline=True forbids asking. Ask for owner='public', or leave out offline=True."
+        )
 
     def kept_store(self, key: str) -> TableStore:
         """Return the folder in which a table is, or would be, kept."""
@@ -190,6 +201,12 @@ class Session:
             )
             self._own_folder = temporary_folder()
         return TableStore(self._table_folder(self._own_folder or self.folder, key))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A search belongs to a client with its connections and cannot be pickled. Pickle the query, and "
+            "build the search again: Nomad(...).entries(query).select(...)."
+        )
 
     def schemas_of(self, name: str, owner: str) -> tuple[str, ...]:
         """Return the full names ``data.x#schema[#dtype]`` that the server knows of ``data.x``; asked once."""
@@ -266,6 +283,12 @@ def open_session(
 ) -> Session:
     """Return a session; nothing is sent. Deployments inside this process are opened."""
     store: LocalStore | None = None
+    folder_of_it = deployment.folder if deployment.kind == "folder" else None
+    if folder_of_it is not None and not folder_of_it.parent.is_dir():
+        raise InvalidRequest(
+            f"There is no folder {folder_of_it.parent}, so {folder_of_it} is no local deployment. "
+            "Check the path; for a new deployment make the folder first."
+        )
     if deployment.in_process:
         store = open_demo(folder / "demo") if deployment.kind == "demo" else LocalStore(deployment.folder)
         transport = Transport(

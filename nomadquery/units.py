@@ -134,6 +134,10 @@ _COMMON: Final[dict[str, Scale]] = {
 }
 
 _MEASURE = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$", re.DOTALL)
+#: Characters of unit texts. pint passes over some others, and over what stands behind them.
+_UNIT = re.compile(r"(?:[\w\s%°*/^()+\-·⁻]|\.(?=\d))*")
+#: A number in front of a unit, as in ``1 eV``; ``1 / joule`` is a unit.
+_COUNTED = re.compile(r"\d(?!\.?0*\s*/)")
 #: What pint raises for texts that are no unit expression, beside its own errors.
 _UNREADABLE = (ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, SyntaxError)
 _BASE_UNITS = ("[length]", "[mass]", "[time]", "[current]", "[temperature]", "[substance]", "[luminosity]")
@@ -145,24 +149,48 @@ def parse_measure(text: str) -> tuple[float, str]:
     Raises
     ------
     UnitError
-        If the text does not begin with a number.
+        If the text does not begin with a number, or has a decimal comma.
     """
     found = _MEASURE.match(text)
+    if "," in text:
+        raise UnitError(
+            f"{text!r} has a comma. Write a decimal point, as in '1.5 eV', and nothing between thousands."
+        )
     if found is None:
         raise UnitError(f"{text!r} is not a number with a unit. Write for example '1.5 eV'.")
     return float(found[1]), found[2]
 
 
 def scale_of(unit: str) -> Scale:
-    """Return what ``unit`` is in SI.
+    """Return what ``unit`` is in SI; the empty text is a number without a unit.
 
     Raises
     ------
     UnitError
         If no such unit is known.
     """
-    known = _COMMON.get(unit.strip())
-    return known if known is not None else _scale_by_pint(unit.strip())
+    plain = unit.strip()
+    known = _COMMON.get(plain)
+    if known is not None:
+        return known
+    if "," in plain:
+        raise UnitError(f"{unit!r} is not a unit: it has a comma. Write decimal points, as in '1.5 eV'.")
+    if not _UNIT.fullmatch(plain) or _COUNTED.match(plain):
+        raise _no_unit(unit)
+    return _scale_by_pint(plain)
+
+
+def check_named(unit: object) -> None:
+    """Check that ``unit`` is the name of a unit, for calls that take one.
+
+    Raises
+    ------
+    UnitError
+        If it is no text, the empty one, or no known unit.
+    """
+    if not isinstance(unit, str) or not unit.strip():
+        raise UnitError(f"{unit!r} is not a unit. Write it as text, for example 'eV', 'angstrom', 'percent'.")
+    scale_of(unit)
 
 
 def same_dimension(one: str, other: str) -> bool:
@@ -226,10 +254,16 @@ def _scale_by_pint(unit: str) -> Scale:
         dimension = one.dimensionality
         zero, first, second = (registry().Quantity(n, one).to_base_units().magnitude for n in (0.0, 1.0, 2.0))
     except (pint.PintError, tokenize.TokenError, *_UNREADABLE) as error:
-        raise UnitError(
-            f"{unit!r} is not a unit. Write it as pint does, for example 'eV', 'angstrom', 'mA/cm^2'."
-        ) from error
+        raise _no_unit(unit) from error
+    if "delta_" in str(one) and dict(dimension) == {"[temperature]": 1}:
+        raise UnitError(f"{unit!r} is a difference of temperatures. Write a temperature: '300 K', '27 degC'.")
     if not math.isclose(second - first, first - zero, rel_tol=1e-9):
         raise UnitError(f"{unit!r} is logarithmic; give the number in a linear unit.")
     exponents = tuple(float(dimension.get(base, 0)) for base in _BASE_UNITS)
     return Scale(float(first - zero), exponents, float(zero))
+
+
+def _no_unit(unit: str) -> UnitError:
+    return UnitError(
+        f"{unit!r} is not a unit. Write it as pint does, for example 'eV', 'angstrom', 'mA/cm^2'."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,6 +234,34 @@ def test_offline_says_how_much_of_a_begun_table_is_here(wire: CountedWire, tmp_p
     with pytest.raises(CacheError, match="Only 6 of 8 rows"):
         table.to_pandas(offline=True)
     assert "6 of 8 rows, begun 20" in repr(table)
+
+
+def test_a_begun_table_older_than_max_age_is_begun_again(wire: CountedWire, tmp_path: Path) -> None:
+    """Old rows are not finished into a table that looks fresh."""
+    table = a_search(wire, tmp_path).select("gap").page_size(3)
+    wire.change = lost_after(wire, 2)
+    with pytest.raises(Exception, match="6 of 8 entries arrived"):
+        table.to_arrow()
+    begun = kept_file(tmp_path, "partial.json")
+    content = json.loads(begun.read_text())
+    content["facts"]["begun_at"] = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    begun.write_text(json.dumps(content))
+    wire.change = None
+    n_before = len(wire.pages)
+    assert table.to_arrow(max_age="1d").num_rows == 8
+    assert len(wire.pages) - n_before == 3
+
+
+def test_a_local_deployment_made_anew_is_another_one(tmp_path: Path) -> None:
+    """Even in the same folder, with as many entries after as many writes."""
+    folder, cache = tmp_path / "mine", tmp_path / "cache"
+    found = []
+    for entry_id in ("entry-0001", "entry-0002"):
+        with LocalStore(folder) as store:
+            _publish(store, entry_id)
+        found += Nomad(folder, cache_dir=cache).entries().to_arrow()["entry_id"].to_pylist()
+        shutil.rmtree(folder)
+    assert found == ["entry-0001", "entry-0002"]
 
 
 def test_the_release_is_asked_once_a_day(wire: CountedWire, tmp_path: Path) -> None:

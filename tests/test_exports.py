@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nomadquery import Q
-from nomadquery.errors import CacheError
+from nomadquery.errors import CacheError, QueryError
 from nomadquery.search import Search
 from tests.tables import CountedWire, a_filled_store, a_search, ids
 
@@ -25,6 +25,21 @@ def table(tmp_path: Path) -> Search:
     return a_search(wire, tmp_path / "cache").select(
         "formula", "uploaded", "published", "doi", gap=Q.gap, positions=Q.positions, elements=Q.elements
     )
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_parquet", "to_jsonl"])
+def test_a_folder_is_no_file_to_write(table: Search, tmp_path: Path, write: str) -> None:
+    """Said before anything is fetched, with what to write instead."""
+    with pytest.raises(QueryError, match=r"is a folder\. Give the name of a file"):
+        getattr(table, write)(tmp_path)
+
+
+def test_exports_take_the_words_of_the_cache(table: Search, tmp_path: Path) -> None:
+    """refresh, max_age and offline mean the same for every method that gives the table."""
+    first = table.to_pandas().attrs["nomadquery"]["fetched_at"]
+    table.to_csv(tmp_path / "t.csv", refresh=True)
+    assert table.to_pandas(offline=True).attrs["nomadquery"]["fetched_at"] > first
+    assert len(list(table.rows(offline=True))) == 5
 
 
 def test_parquet_holds_rows_units_and_where_it_comes_from(table: Search, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ("", "errors units durations"),
     (
         "query",
-        "criteria formulas dates gui_filters short_names optimade_syntax path catalogue params "
+        "criteria levels formulas dates gui_filters short_names optimade_syntax path catalogue params "
         "params_reader column bounds values resolve predicate listing body_reader body explain "
         "gui_address gui_address_reader addresses query given comparison phrases quantity",
     ),

@@ -100,3 +100,10 @@ def test_tree_holds_what_was_typed() -> None:
         (Range("gap", gte="1.1 eV"), HasAny("n_elements", (1, 2)))
     )
     assert read_criterion("not a == 1 or b == 2") == Or((Not(Equals("a", 1)), Equals("b", 2)))
+
+
+@pytest.mark.parametrize("text", ["not " * 3000 + "gap exists", "(" * 3000 + "gap exists" + ")" * 3000])
+def test_very_deep_text_is_refused(text: str) -> None:
+    """With the reason."""
+    with pytest.raises(QueryError, match="more than 100 levels of not and parentheses"):
+        read_criterion(text)

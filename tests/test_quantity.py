@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from datetime import date
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from nomadquery import Q, Query, optimade, units, within
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, UnitError
 from nomadquery.query.catalogue import catalogue_for
-from nomadquery.query.criteria import And, Range
+from nomadquery.query.criteria import And, Or, Range
 from nomadquery.query.predicate import matches
 from nomadquery.query.resolve import Resolver
 
@@ -171,9 +173,9 @@ def test_not_equal_matches_entries_without_the_quantity() -> None:
     [
         (lambda: M.elements == "Tii", "is not one of the values .* nearest are 'Ti'"),
         (lambda: M.structural_type == "crystal", "is not one of the values"),
-        (lambda: M.n_elements == "two", "holds numbers, not the text 'two'"),
+        (lambda: M.n_elements == "two", "holds integers, not the text 'two'"),
         (lambda: M.n_elements == 2.5, "holds integers; 2.5 is never found"),
-        (lambda: M.n_elements == True, "holds numbers, not True"),  # noqa: E712  # a value
+        (lambda: M.n_elements == True, "holds integers, not True"),  # noqa: E712  # a value
         (lambda: Q.published == "yes", "True or False"),
         (lambda: Q.program == 5, "holds text, not 5"),
         (lambda: M.n_elements == None, r"write ~Q.results.material.n_elements.exists\(\)"),  # noqa: E711
@@ -287,6 +289,81 @@ def test_ids_take_their_place_wherever_they_stand() -> None:
     assert inner.with_ids({placeholder: ("a", "b")}) == expected
 
 
+def test_searches_are_numbered_within_a_query() -> None:
+    """A search that stands there twice has one number; the text is the same in every run."""
+    one, other = Found(), Found()
+    query = Q.entry_id.isin(one) & (Q.calc_id.isin(other) | ~Q.entry_id.isin(one))
+    assert [source for _, source in query.asked_first] == [one, other]
+    assert repr(query) == (
+        "Q.entry_id.has_any('the entry ids of search 1') & (Q.calc_id.has_any('the entry ids of search 2') "
+        "| (~Q.entry_id.has_any('the entry ids of search 1')))"
+    )
+    assert query.explain().count("the entry ids of search 1") == 2
+    first, second = (name for name, _ in query.asked_first)
+    filled = query.with_ids({first: ("a",), second: ("b",)})
+    assert filled == Q.entry_id.isin("a") & (Q.calc_id.isin("b") | ~Q.entry_id.isin("a"))
+
+
+def test_queries_with_searches_are_equal_if_the_searches_are_the_same() -> None:
+    """In whatever order they stand; another search is another question."""
+    one, other = Found(), Found()
+    both = Q.entry_id.isin(one) & Q.calc_id.isin(other)
+    assert both == Q.calc_id.isin(other) & Q.entry_id.isin(one)
+    assert hash(both) == hash(Q.calc_id.isin(other) & Q.entry_id.isin(one))
+    assert both != Q.entry_id.isin(other) & Q.calc_id.isin(one)
+    assert Q.entry_id.isin(one) != Q.entry_id.isin(other)
+    assert repr(Q.entry_id.isin(one)) == repr(Q.entry_id.isin(other))
+
+
+@pytest.mark.parametrize("ids", [Found(), pd.DataFrame({"entry_id": ["a"], "upload_id": ["u"]})])
+def test_entry_ids_are_compared_with_entry_ids_only(ids: object) -> None:
+    """They would be looked for in vain among other ids."""
+    with pytest.raises(QueryError, match=r"frame\['upload_id'\], or write Q\.entry_id\.isin"):
+        Q.upload_id.isin(ids)
+    for taken in (Q.entry_id, Q.calc_id, Q.entry_references.target_entry_id, Q.mainfile.unchecked()):
+        taken.isin(ids)
+
+
+def test_filter_of_items_cannot_hold_a_search() -> None:
+    """Nobody would put its ids in."""
+    searched = Q.target_entry_id.isin(Found())
+    with pytest.raises(QueryError, match=r"isin\(search\.entry_ids\(\)\)"):
+        _ = Q.entry_references[searched]
+    with pytest.raises(QueryError, match=r"isin\(search\.entry_ids\(\)\)"):
+        Q.entry_references.matching(within("entry_references", searched))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_isin_of_a_missing_value_is_refused(missing: object) -> None:
+    """A list without values finds nothing, and nothing at all is no list."""
+    with pytest.raises(QueryError, match=r"for a missing value write ~Q\.entry_id\.exists\(\)"):
+        Q.entry_id.isin(missing)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([["Ti"]], "one flat list"),
+        ([("Ti", "O")], "one flat list"),
+        (np.array([["Ti", "O"]]), "one flat list"),
+        (pd.Series([["Ti"]]), "one flat list"),
+        (b"Ti", r"write b'Ti'\.decode\(\)"),
+        ([b"Ti"], r"write b'Ti'\.decode\(\)"),
+        ([bytearray(b"Ti")], "not bytes"),
+    ],
+)
+def test_isin_takes_one_flat_list_of_values(values: object, message: str) -> None:
+    """And says how to make one."""
+    with pytest.raises(QueryError, match=message):
+        Q.elements.isin(values)
+
+
+def test_table_is_no_list_of_values() -> None:
+    """Its columns' names would be taken for them."""
+    with pytest.raises(QueryError, match=r"frame\['…'\]"):
+        Q.elements.has_any(pd.DataFrame({"Ti": [1]}))
+
+
 def test_search_within_a_section_is_kept() -> None:
     """within does not lose what is asked first."""
     query = within("entry_references", Q.target_entry_id.isin(Found()), Q.source_name == "x")
@@ -391,11 +468,59 @@ def test_words_take_a_unit_too() -> None:
 
 
 def test_bare_number_is_told_what_to_write() -> None:
-    """The stored unit, a customary one, and unit=."""
-    with pytest.raises(UnitError) as refused:
-        _ = GAP.value >= 1.5
-    for hint in ("has the unit joule", "'1.5 joule'", "'1.5 eV'", "unit=…"):
-        assert hint in str(refused.value)
+    """The stored unit, the customary one, and unit=; also where the number is text."""
+    for bare in (1.5, "1.5"):
+        with pytest.raises(UnitError) as refused:
+            _ = GAP.value >= bare
+        for hint in ("has the unit joule", "write '1.5 eV' (or another unit of energy)", "unit=…"):
+            assert hint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "written"),
+    [
+        (Q.cutoff, "'2 eV'"),
+        (Q.k_density, "'2 angstrom'"),
+        (Q.results.material.topology.cell.alpha, "'2 degree'"),
+        (Q.results.properties.mechanical.bulk_modulus.value, "'2 GPa'"),
+        (Q.jsc, "'2 mA/cm^2'"),
+        (Q.density, "'2 g/cm^3'"),
+        (Q.results.properties.catalytic.reaction.rates.reaction_rate, "'2 mole / gram / second'"),
+    ],
+)
+def test_customary_unit_is_offered_for_a_bare_number(quantity: Any, written: str) -> None:
+    """The stored one where nobody has another; what is offered is taken."""
+    with pytest.raises(UnitError, match=re.escape(f"write {written}")):
+        _ = quantity >= 2
+    _ = quantity >= written.strip("'")
+
+
+@pytest.mark.parametrize("value", ["1,1 eV", "2,1 eV", "1,eV", ",1 eV", "1.1 eV,", "1,000 eV", "1,1"])
+def test_decimal_commas_are_refused(value: str) -> None:
+    """Nothing of a number is dropped."""
+    with pytest.raises(UnitError, match="decimal point"):
+        _ = Q.gap >= value
+
+
+@pytest.mark.parametrize("unit", ["", " ", None, 3, "eV,", ",eV", "eV;", "eV # gap"])
+def test_unit_that_is_none_is_refused_where_one_is_taken(unit: Any) -> None:
+    """By a column, a stated unit and unit=."""
+    width = Q.cutoff
+    with pytest.raises(UnitError, match="is not a unit"):
+        width.to(unit)
+    with pytest.raises(UnitError, match="is not a unit"):
+        CELL.fill_factor.stored_in(unit)
+    if unit is not None:
+        with pytest.raises(UnitError, match="is not a unit"):
+            width.has_any(300, unit=unit)
+
+
+def test_difference_of_temperatures_is_no_temperature() -> None:
+    """A difference of 300 degC is not 27 degC above freezing, nor 300 K."""
+    temperature = Q.results.properties.catalytic.reaction.reaction_conditions.temperature
+    with pytest.raises(UnitError, match="difference of temperatures"):
+        _ = temperature >= "300 delta_degC"
+    assert asked(temperature >= "27 degC")[repr(temperature)[2:]]["gte"] == pytest.approx(300.15, rel=1e-12)
 
 
 def test_zero_needs_no_unit() -> None:
@@ -410,7 +535,7 @@ def test_zero_needs_no_unit() -> None:
         (lambda: GAP.value > "1 elektronvolt", "'elektronvolt' is not a unit"),
         (lambda: M.n_elements > "2 eV", "states no unit"),
         (lambda: CELL.fill_factor > "70 %", r"states no unit .* \.stored_in\('%'\)"),
-        (lambda: GAP.value.stored_in("evolt"), "is not a unit"),
+        (lambda: CELL.fill_factor.stored_in("evolt"), "is not a unit"),
     ],
 )
 def test_wrong_units_are_unit_errors(compare: Callable[[], object], message: str) -> None:
@@ -427,13 +552,28 @@ def test_percent_where_the_catalogue_knows_it() -> None:
 
 
 def test_stored_in_states_a_unit_that_nomad_does_not() -> None:
-    """Values are converted to it; bare numbers are in it; it also overrules the catalogue."""
+    """Values are converted to it; bare numbers are in it."""
     name = "results.properties.optoelectronic.solar_cell.fill_factor"
     assert asked(CELL.fill_factor.stored_in("percent") >= "0.7 dimensionless") == {name: {"gte": 70.0}}
     assert asked(CELL.fill_factor.stored_in("percent") >= 70) == {name: {"gte": 70.0}}
     custom = "data.t#entry_id:aB.S#float"
     assert asked(Q[custom].stored_in("degC") >= "300 K")[custom]["gte"] == pytest.approx(26.85)
-    assert asked(GAP.value.stored_in("eV") >= "1.5 eV") == {VALUE: {"gte": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit"),
+    [
+        (GAP.value, "joule"),
+        (Q.gap.min(), "joule"),
+        (CELL.efficiency, "percent"),
+        (Q.run[-1].calculation.energy.total.value, "joule"),
+    ],
+)
+def test_stored_in_cannot_overrule_a_known_unit(quantity: Any, unit: str) -> None:
+    """In a query or a column it would give other numbers than NOMAD's."""
+    with pytest.raises(UnitError, match=f"is stored in {unit}, which is known; leave out"):
+        quantity.stored_in("eV")
+    assert repr(quantity.unchecked().stored_in("eV")).endswith("stored_in('eV').unchecked()")
 
 
 def test_angles_and_densities_and_currents() -> None:
@@ -703,3 +843,41 @@ def test_other_addresses_are_refused(wrong: str) -> None:
     """With what can be pasted."""
     with pytest.raises(QueryError):
         Query.from_url(wrong)
+
+
+@pytest.mark.parametrize("section", [Q.gap, "gap", GAP.value, GAP.type])
+def test_within_a_quantity_names_its_section(section: Any) -> None:
+    """At once, not when it is asked."""
+    with pytest.raises(
+        QueryError, match=r"no section; write within\('results.properties.electronic.band_gap', …\)"
+    ):
+        within(section, Q.value > "1 eV")
+
+
+@pytest.mark.parametrize("address", [None, 5, b"https://x/gui/search/entries"])
+def test_address_is_text(address: Any) -> None:
+    """What else is given is shown."""
+    with pytest.raises(QueryError, match=r"no address\. Give the text"):
+        Query.from_url(address)
+
+
+def test_combinations_that_are_too_deep_are_refused() -> None:
+    """Alternating & and | nest; Python could not walk over the tree."""
+    with pytest.raises(QueryError, match="more than 100 levels"):
+        reduce(lambda q, i: (q & (Q.n_elements > i)) | (Q.n_elements < i), range(300), Q.n_elements == 1)
+
+
+def test_rows_of_one_kind_are_one_level() -> None:
+    """However long."""
+    several = [Q.comment == f"word {i}" for i in range(600)]
+    assert isinstance(reduce(lambda a, b: a | b, several).criterion, Or)
+    assert len(reduce(lambda a, b: a & b, several).to_json()["and"]) == 600
+
+
+def test_deepest_combination_works_everywhere() -> None:
+    """100 levels can be asked, said, compared and read again."""
+    query = reduce(lambda q, i: (q & (Q.n_elements > i)) | (Q.n_elements < i), range(50), Q.n_elements == 1)
+    assert Query.from_json(query.to_json()) == query
+    assert query.explain() and pickle.loads(pickle.dumps(query)) == query
+    with pytest.raises(QueryError, match="more than 100 levels"):
+        _ = ~query

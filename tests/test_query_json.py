@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ MISREAD = {
     "author-section-all": "authors.name",
     "ids-all": 'write {"entry_id:any": […]}',
     "extra-body-key": "NOMAD ignores 'colour'",
-    "string-for-int": "holds numbers",
+    "string-for-int": "holds integers",
     "date-garbage": "Write '2024-01-31'",
-    "mixed-type-list": "holds numbers, not True",
+    "mixed-type-list": "holds integers, not True",
     "suggestion-field": "compare 'results.material.symmetry.space_group_symbol'",
 }
 #: Refused by NOMAD, and the part of the message that says what is right.
@@ -484,6 +485,49 @@ def test_quantity_that_a_release_lacks() -> None:
     assert Q.process_status.exists().to_json(release="1.4.3") == {"quantities": "metadata.process_status"}
     with pytest.raises(QuantityNotFound):
         Query.from_json({"process_status": "SUCCESS"}, release="1.3.17")
+
+
+@pytest.mark.parametrize("release", ["9.9", "2", "", "2.10", 2, ("2.0.0",)])
+def test_unknown_releases_are_refused_with_the_known_ones(release: Any) -> None:
+    """Whoever names one by hand should not get the JSON of another."""
+    for ask in (partial((Q.n_elements == 1).to_json), partial(Query.from_json, {})):
+        with pytest.raises(QueryError, match=r"Known are '2\.0\.0', '1\.4\.3', '1\.3\.17'"):
+            ask(release=release)
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "1.4.3.dev", "1.3.9", "2.0.0+g1234"])
+def test_other_versions_of_a_known_line_are_taken(release: str) -> None:
+    """Servers report such versions."""
+    assert (Q.n_elements == 1).to_json(release=release) == {"results.material.n_elements": 1}
+
+
+def test_null_is_a_query_only_as_a_whole() -> None:
+    """NOMAD refuses it inside a list."""
+    assert Query.from_json(None) == Query.from_json({"query": None}) == Query()
+    for asked in ({"and": [{"results.material.n_elements": 2}, None]}, {"or": [None]}, {"not": None}):
+        with pytest.raises(QueryError, match="object"):
+            Query.from_json(asked)
+
+
+def nested(n_levels: int, around: str) -> Any:
+    """Return JSON that holds a plain query inside ``n_levels`` objects."""
+    query: Any = {"results.material.n_elements": 1}
+    for _ in range(n_levels):
+        query = {"not": query} if around == "not" else {around: [query, {"published": True}]}
+    return query
+
+
+@pytest.mark.parametrize("around", ["not", "and", "or"])
+def test_very_deep_json_is_refused(around: str) -> None:
+    """Not read until Python gives up; also where it is text or holds no query."""
+    for deep in (nested(3000, around), "[" * 100_000, '{"not":' * 3000 + "{}" + "}" * 3000):
+        with pytest.raises(QueryError, match="nested"):
+            Query.from_json(deep)
+
+
+def test_json_of_many_levels_is_read() -> None:
+    """An even number of negations is none."""
+    assert Query.from_json(nested(100, "not")) == (Q.n_elements == 1)
 
 
 def test_keys_of_sections_may_be_whole_or_in_steps() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -61,7 +62,9 @@ def test_a_preview_is_one_request_and_keeps_nothing(
     frame = search.select("gap", "uploaded").preview(3)
     assert frame["gap"].tolist() == pytest.approx([0.0, 1.0, 2.0], rel=1e-12)
     assert frame.attrs["units"] == {"gap": "eV"}
-    assert frame.attrs["nomadquery"] == {"preview": True, "n_rows": 3, "n_total": 8, "owner": "public"}
+    facts = frame.attrs["nomadquery"]
+    assert (facts["preview"], facts["n_rows"], facts["n_total"], facts["owner"]) == (True, 3, 8, "public")
+    assert datetime.fromisoformat(facts["fetched_at"]) <= datetime.now(UTC)
     assert len(wire.sent) == 1
     assert not (tmp_path / "tables").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nomadquery import Nomad, Q, Query, within
-from nomadquery.errors import QuantityNotFound, QueryError, UnitError
+from nomadquery import Nomad, Q, Query, optimade, within
+from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, UnitError
 from nomadquery.local.store import LocalStore
 from nomadquery.search import Search
 from tests.tables import EV, CountedWire, a_document, a_filled_store, a_search, ids
@@ -264,6 +265,43 @@ def test_sort_with_limit_gives_the_first_in_that_order(search: Search) -> None:
     ]
     descending = table.sort(Q.mainfile, descending=True).limit(3).to_pandas()
     assert descending["entry_id"].tolist() == ["entry-0007", "entry-0006", "entry-0005"]
+
+
+def test_a_sorted_table_is_whole_whatever_the_page_size(search: Search) -> None:
+    """It is one page in the server's order; a wanted page size does not shorten it."""
+    table = search.sort("mainfile").limit(5)
+    assert ids_of(table.page_size(2)) == [f"entry-000{n}" for n in range(5)]
+    assert len(ids_of(table)) == 5
+
+
+def test_lab_ids_that_no_hit_has_stand_in_problems(wire: CountedWire, tmp_path: Path) -> None:
+    """As entry ids do: a list from a spreadsheet is answered for, line by line."""
+    sample = a_document("x1", results={"eln": {"lab_ids": ["S-1", "S-9"]}})
+    wire.store.add_entries([(sample, None)])
+    table = a_search(wire, tmp_path, Q.lab_ids.isin(["S-1", "S-2"])).select("lab_ids")
+    [line] = table.problems.to_dict("records")
+    assert (line["path"], "'S-2'" in line["why"]) == ("results.eln.lab_ids", True)
+
+
+def test_the_owner_of_a_request_body_counts_without_a_query_too(wire: CountedWire, tmp_path: Path) -> None:
+    """Nothing that was pasted is dropped."""
+    with pytest.raises(QueryError, match="needs a login"):
+        a_search(wire, tmp_path, {"owner": "user", "pagination": {"page_size": 3}})
+    with pytest.raises(QueryError, match="owner is one of"):
+        a_search(wire, tmp_path, owner="")
+
+
+def test_a_deployment_in_this_process_refuses_optimade_before_anything_is_sent(tmp_path: Path) -> None:
+    """Only a server can decide such a filter."""
+    nomad = Nomad("demo", cache_dir=tmp_path)
+    with pytest.raises(NotExpressible, match=r"cannot evaluate OPTIMADE filters. Say it with Q"):
+        nomad.entries(optimade("nelements = 2")).count()
+
+
+def test_a_search_says_why_it_cannot_be_pickled(search: Search) -> None:
+    """Its query can."""
+    with pytest.raises(TypeError, match="Pickle the query"):
+        pickle.dumps(search)
 
 
 def test_sort_leaves_out_what_cannot_be_sorted(wire: CountedWire, search: Search) -> None:

@@ -12,6 +12,8 @@ from nomadquery import units
 from nomadquery.errors import UnitError
 
 TABLE = sorted(units._COMMON)
+#: Texts that pint takes for electronvolts.
+PASSED_OVER = ("eV.", "eV;", "eV:", "eV?", "eV=", "eV # gap", "@eV", "{eV}", "1 eV", "1.0 eV")
 
 
 @pytest.mark.parametrize("unit", TABLE)
@@ -65,7 +67,9 @@ def test_other_dimension_is_refused() -> None:
     assert units.same_dimension("eV", "joule")
 
 
-@pytest.mark.parametrize("wrong", ["elektronvolt", "eV eV eV)", "1.5", "2*eV", "__class__", "(", "eV**eV"])
+@pytest.mark.parametrize(
+    "wrong", ["elektronvolt", "eV eV eV)", "1.5", "2*eV", "__class__", "(", "eV**eV", *PASSED_OVER]
+)
 def test_what_is_no_unit_is_said_to_be_none(wrong: str) -> None:
     """With examples of units."""
     with pytest.raises(UnitError, match=r"is not a unit. Write it as pint does, for example 'eV'"):
@@ -106,3 +110,26 @@ def test_pint_quantity_becomes_text_exactly() -> None:
     quantity = 0.1 * units.registry().eV
     number, unit = units.parse_measure(units.text_of_pint(quantity))
     assert (number, unit) == (0.1, "electron_volt")
+
+
+@pytest.mark.parametrize("wrong", ["1,1 eV", "1,eV", ",1 eV", "eV,", ",eV"])
+def test_commas_are_refused_in_favour_of_points(wrong: str) -> None:
+    """pint passes over them."""
+    with pytest.raises(UnitError, match="decimal point"):
+        units.parse_measure(wrong)
+    with pytest.raises(UnitError, match="decimal point"):
+        units.scale_of(wrong)
+
+
+@pytest.mark.parametrize(
+    "unit", ["1 / joule", "1/eV", "1.0/eV", "kg*m**2/s^2", "eV·Å", "m·s⁻¹", "eV ** 0.5", "m²"]
+)
+def test_units_may_have_signs_and_powers(unit: str) -> None:
+    """They are pint's."""
+    one = pint.get_application_registry().Quantity(3.0, unit).to_base_units()  # type: ignore[no-untyped-call]  # pint
+    assert math.isclose(units.scale_of(unit).factor * 3.0, one.magnitude, rel_tol=1e-12)
+
+
+def test_rates_may_be_per_degree() -> None:
+    """A difference of temperatures is one in a composed unit."""
+    assert units.scale_of("1/delta_degC") == units.scale_of("1/kelvin")

@@ -9,7 +9,6 @@ import click
 from nomadquery.cli.asked import Asked, Wanted, asked_options, owner_option, wanted_options
 from nomadquery.cli.output import Output, give_frame, give_search, output_options
 from nomadquery.cli.question import Question, question_options
-from nomadquery.durations import age
 from nomadquery.search import Search
 
 _SHOWN: Final = 5
@@ -66,10 +65,7 @@ def entries(
         if plan:
             click.echo(str(search.plan()))
             return
-        oldest = None if max_age is None else age(max_age)
-        if (refresh or oldest is not None) and (offline or search.plan().facts["owner"] == "public"):
-            search.to_arrow(refresh=refresh, max_age=oldest)  # of other owners it is fetched anyway
-        give_search(search, output)
+        give_search(search, output, {"refresh": refresh, "max_age": max_age})
         tell(search)
 
 

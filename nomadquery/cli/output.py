@@ -15,7 +15,7 @@ import click
 from nomadquery.cli.bundles import Command, bundled
 from nomadquery.cli.sheets import check_openpyxl, write_sheet
 from nomadquery.cli.tables import print_frame
-from nomadquery.search import Search
+from nomadquery.search import Search, WishWords
 from nomadquery.store.files import remove_folder, replacing, temporary_folder
 
 if TYPE_CHECKING:
@@ -95,38 +95,38 @@ def give_frame(frame: pd.DataFrame, output: Output) -> None:
                 frame.to_parquet(stream, index=False)
 
 
-def give_search(search: Search, output: Output) -> None:
+def give_search(search: Search, output: Output, wishes: WishWords) -> None:
     """Fetch the table of a search and write it as ``output`` says.
 
     Only ``table`` and ``xlsx``, which are for people, hold it in memory.
     """
     match output.kind:
         case "table":
-            print_frame(search.to_pandas())
+            print_frame(search.to_pandas(**wishes))
         case "xlsx":
-            give_frame(search.to_pandas(units="names"), output)
+            give_frame(search.to_pandas(units="names", **wishes), output)
         case "json":
             with _stream(output) as stream:
-                for piece in _json_array(search.rows()):
+                for piece in _json_array(search.rows(**wishes)):
                     stream.write(piece.encode())
         case kind if output.file is not None:
-            _written(search, kind, output.file)
+            _written(search, kind, output.file, wishes)
         case kind:
-            _to_stdout(search, kind)
+            _to_stdout(search, kind, wishes)
     if output.file is not None:
         click.echo(f"wrote {output.file} ({output.file.stat().st_size:,} bytes)", err=True)
 
 
-def _written(search: Search, kind: str, file: Path) -> None:
-    {"csv": search.to_csv, "jsonl": search.to_jsonl, "parquet": search.to_parquet}[kind](file)
+def _written(search: Search, kind: str, file: Path, wishes: WishWords) -> None:
+    {"csv": search.to_csv, "jsonl": search.to_jsonl, "parquet": search.to_parquet}[kind](file, **wishes)
 
 
-def _to_stdout(search: Search, kind: str) -> None:
+def _to_stdout(search: Search, kind: str, wishes: WishWords) -> None:
     """Write the table beside and copy it, so that what is printed is what a file would hold."""
     folder = temporary_folder()
     try:
         file = folder / f"table.{kind}"
-        _written(search, kind, file)
+        _written(search, kind, file, wishes)
         target = sys.stdout.buffer
         with file.open("rb") as source:
             while block := source.read(_BLOCK):

@@ -11,11 +11,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from nomadquery.columns.frame import units_of
+from nomadquery.errors import QueryError
 from nomadquery.store.files import replacing
 from nomadquery.store.tables import Manifest, TableStore
 
 _ROWS_AT_ONCE: Final = 8_192
 _ADVICE: Final = "Give another folder."
+
+
+def checked_target(path: str | Path) -> Path:
+    """Return the file to write, ``~`` written out.
+
+    Raises
+    ------
+    QueryError
+        If a folder is there.
+    """
+    target = Path(path).expanduser()
+    if target.is_dir():
+        example = target / "table.csv"
+        raise QueryError(f"{target} is a folder. Give the name of a file in it, such as {example}.")
+    return target
 
 
 def write_parquet(store: TableStore, manifest: Manifest, path: Path, facts: Mapping[str, Any]) -> Path:

@@ -16,10 +16,9 @@ from nomadquery.errors import CacheCorrupt, CacheError, IncompleteResult, Transp
 from nomadquery.fetch.custom import with_custom_sources
 from nomadquery.fetch.ledger import Ledger, entered, verdict
 from nomadquery.fetch.pages import Document, Source
-from nomadquery.fetch.plan import Question, first_page_size, identity, next_page_size
+from nomadquery.fetch.plan import Question, first_page_size, identity, named_ids, next_page_size
 from nomadquery.fetch.progress import Progress
 from nomadquery.http.endpoints import LARGEST_PAGE
-from nomadquery.query.criteria import And, Criterion, Equals, HasAny
 from nomadquery.store.files import explained
 from nomadquery.store.tables import Manifest, TableStore
 
@@ -145,6 +144,12 @@ def _is_too_old(manifest: Manifest, wishes: Wishes) -> bool:
     return datetime.now(UTC) - fetched_at > wishes.max_age
 
 
+def _was_begun_too_long_ago(begun: Manifest, wishes: Wishes) -> bool:
+    if wishes.max_age is None:
+        return False
+    return datetime.now(UTC) - datetime.fromisoformat(str(begun.facts["begun_at"])) > wishes.max_age
+
+
 def _is_shared(manifest: Manifest, asked_at: datetime) -> bool:
     """Return whether the table was finished after it was asked for, by somebody else."""
     if manifest.state != "complete":
@@ -180,6 +185,7 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
     goes_on = (
         begun is not None
         and not wishes.refresh
+        and not _was_begun_too_long_ago(begun, wishes)
         and question.sort is None
         and all(begun.facts.get(name) == fact for name, fact in facts.items())
     )
@@ -207,7 +213,7 @@ def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishe
         "units": units_of(schema),
     }
     _log.info("fetched %d entries from %s (%d were here)", manifest.n_rows, question.deployment, n_resumed)
-    manifest = store.with_problems(manifest, _ids_not_found(store, manifest, question))
+    manifest = store.with_problems(manifest, _ids_not_found(store, manifest, source))
     return store.complete(manifest, schema, facts, in_order=question.sort is None)
 
 
@@ -304,26 +310,25 @@ def _interrupted(
     )
 
 
-def _ids_not_found(store: TableStore, manifest: Manifest, question: Question) -> list[dict[str, str]]:
-    """Return a line for each entry id that the query names and no row has."""
-    named = _named_ids(question.criterion)
-    if not named or question.limit is not None:
+def _ids_not_found(store: TableStore, manifest: Manifest, source: Source) -> list[dict[str, str]]:
+    """Return a line for each id that the query names and no hit has.
+
+    Entry ids are looked up in the table; other identifiers take one request for each quantity.
+    """
+    question = source.question
+    if question.limit is not None:
         return []
-    here = {entry_id.as_py() for batch in store.batches(manifest) for entry_id in batch.column(0)}
-    why = "no such entry among the hits: unknown id, not visible, or excluded by another criterion"
-    return [{"entry_id": one, "path": "entry_id", "why": why} for one in named if one not in here]
-
-
-def _named_ids(criterion: Criterion) -> list[str]:
-    match criterion:
-        case HasAny("entry_id", values):
-            return [str(value) for value in values]
-        case Equals("entry_id", value):
-            return [str(value)]
-        case And(parts):
-            return [one for part in parts for one in _named_ids(part)]
-        case _:
-            return []
+    lines: list[dict[str, str]] = []
+    for quantity, named in named_ids(question.criterion):
+        if quantity == "entry_id":
+            here = {entry_id.as_py() for batch in store.batches(manifest) for entry_id in batch.column(0)}
+        else:
+            here = source.values_of(quantity) if manifest.n_rows else set()
+        for one in (one for one in named if one not in here):
+            entry_id, what = (one, "such entry") if quantity == "entry_id" else ("", repr(one))
+            why = f"no {what} among the hits: unknown id, not visible, or excluded by another criterion"
+            lines.append({"entry_id": entry_id, "path": quantity, "why": why})
+    return lines
 
 
 def _now() -> str:

@@ -19,11 +19,15 @@ from nomadquery.http.endpoints import (
     archive_query,
     entries_query,
     parse_entries_page,
+    parse_terms,
+    terms_query,
 )
 from nomadquery.http.message import Reply, Request
 from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import Criterion, HasAny, canonical
+
+_MOST_VALUES: Final = 10_000
 
 Send = Callable[[Request], Reply]
 Document = Mapping[str, Any]
@@ -79,6 +83,16 @@ class Source:
             if not found or (len(found) < LARGEST_PAGE and after is None and len(found) == page.total):
                 return
             after = found[-1]
+
+    def values_of(self, quantity: str) -> set[str]:
+        """Return the values that the hits have of a keyword quantity."""
+        request = terms_query(
+            query_body(self.question, self.catalogue),
+            quantity,
+            owner=cast(Owner, self.question.owner),
+            size=_MOST_VALUES,
+        )
+        return {str(b.value) for b in parse_terms(self.send(request)).buckets if b.n_entries}
 
     def documents_of(self, ids: Sequence[str]) -> list[Document]:
         """Return the search documents of entries that are known by id, in the order of the ids."""

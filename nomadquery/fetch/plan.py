@@ -13,7 +13,7 @@ from nomadquery.columns.required import metadata_required
 from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
-from nomadquery.query.criteria import And, Criterion, canonical, canonical_json
+from nomadquery.query.criteria import And, Criterion, Equals, HasAny, canonical, canonical_json
 from nomadquery.query.resolve import Resolver, existence
 from nomadquery.store.tables import FORMAT, Manifest
 
@@ -23,6 +23,11 @@ PAGE_WITH_ARCHIVES: Final = 200
 LARGEST_SORTED: Final = 10_000
 PAGE_BYTES: Final = 20 << 20
 FIRST_BATCH: Final = 50
+
+#: Quantities whose values people bring along as lists; what is not found among them is reported.
+ID_QUANTITIES: Final = frozenset(
+    {"entry_id", "upload_id", "external_id", "datasets.dataset_id", "datasets.doi", "results.eln.lab_ids"}
+)
 _QUERY_SHOWN: Final = 400
 _QUERY_IN_FACTS: Final = 20_000
 
@@ -123,11 +128,24 @@ def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str
     return required
 
 
+def named_ids(criterion: Criterion) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the identifiers that every hit must have one of, by quantity, as the query lists them."""
+    match criterion:
+        case HasAny(quantity, values) if quantity in ID_QUANTITIES:
+            return [(quantity, tuple(str(value) for value in values))]
+        case Equals(quantity, value) if quantity in ID_QUANTITIES:
+            return [(quantity, (str(value),))]
+        case And(parts):
+            return [found for part in parts for found in named_ids(part)]
+        case _:
+            return []
+
+
 def first_page_size(question: Question) -> int:
     """Return the size of the first page; later ones follow bytes."""
+    if question.sort is not None and question.limit is not None:
+        return question.limit  # a sorted table is one page, whatever the wanted size of pages
     planned = PAGE_WITH_ARCHIVES if question.archive_columns else FIRST_PAGE
-    if question.sort is not None:
-        planned = LARGEST_SORTED
     size = planned if question.page_size is None else question.page_size
     return size if question.limit is None else min(size, question.limit)
 
@@ -186,7 +204,7 @@ class TablePlan:
     def __str__(self) -> str:
         rows = "?" if self.n_rows is None else f"{self.n_rows:,}"
         n_requests = "?" if self.n_requests is None else f"{self.n_requests:,}"
-        size = "?" if self.size_bytes is None else f"{self.size_bytes / 1e6:.1f} MB"
+        size = "?" if self.size_bytes is None else _size_words(self.size_bytes)
         lines = [
             f"{rows} rows from {self.facts['deployment']} ({self.facts['owner']})",
             f"  requests   {n_requests}, about {size}",
@@ -227,7 +245,7 @@ def plan_of(
     n_left = 0 if is_served else None if n_rows is None else max(0, n_rows - n_here)
     endpoint = "entries/query"
     steps = [f"ask for the entry ids of {words}" for words in asked_first]
-    if not asked_first:
+    if total is not None or not asked_first:
         sent = json.dumps(query_body(question, catalogue), ensure_ascii=False)
         shown = sent if len(sent) <= _QUERY_SHOWN else f"{sent[:_QUERY_SHOWN]}… ({len(sent):,} characters)"
         steps.append(f"POST entries/query with owner {question.owner}: {shown}")
@@ -281,6 +299,10 @@ def kept_words(manifest: Manifest | None) -> str:
         return f"complete, {manifest.n_rows:,} rows, fetched {manifest.facts.get('fetched_at')}"
     begun = f", begun {manifest.facts.get('begun_at')}"
     return f"{manifest.n_rows:,} of {manifest.total:,} rows{begun}" if manifest.total else f"no rows{begun}"
+
+
+def _size_words(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:,.0f} kB"
 
 
 def expected_bytes(question: Question, n_rows: int) -> int:

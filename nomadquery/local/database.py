@@ -19,7 +19,7 @@ _BUSY_TIMEOUT_S: Final = 30.0
 
 _TABLES: Final = """
 CREATE TABLE state (generation INTEGER NOT NULL);
-INSERT INTO state VALUES (0);
+INSERT INTO state VALUES (abs(random() >> 2));  -- no two deployments begin alike, even in one folder
 CREATE TABLE uploads (
     upload_id TEXT PRIMARY KEY, upload_name TEXT, main_author TEXT, upload_create_time TEXT,
     published INTEGER NOT NULL, with_embargo INTEGER NOT NULL

@@ -30,6 +30,7 @@ from nomadquery.query.criteria import (
     Within,
     canonical,
 )
+from nomadquery.query.levels import check_json_levels
 from nomadquery.query.optimade_syntax import check_filter
 from nomadquery.query.resolve import comparable_in, custom_quantity, has_one_value, unknown_quantity
 
@@ -52,6 +53,9 @@ def parse(query: object, *, release: str | None = None) -> Criterion:
     QueryError
         If the server would refuse it.
     """
+    if query is None:
+        return EVERYTHING
+    check_json_levels(query)
     return canonical(_Reader(catalogue_for(release)).read(query))
 
 
@@ -60,8 +64,6 @@ class _Reader:
     catalogue: Catalogue
 
     def read(self, query: object) -> Criterion:
-        if query is None:
-            return EVERYTHING
         if not isinstance(query, Mapping):
             raise QueryError(
                 f"A NOMAD query is a JSON object, not {type(query).__name__}: {_shown(query)}. "
@@ -311,7 +313,7 @@ def _as_number(value: str | float, quantity: Quantity) -> int | float:
         return float(value)
     except ValueError as error:
         raise QueryError(
-            f"{quantity.name} holds numbers{f' in {quantity.unit}' if quantity.unit else ''}; "
+            f"{quantity.name} holds {quantity.kind}s{f' in {quantity.unit}' if quantity.unit else ''}; "
             f"{value!r} is none, and NOMAD refuses it."
         ) from error
 

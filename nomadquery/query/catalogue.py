@@ -274,6 +274,23 @@ class Catalogue:
         return section, tuple(repeats)
 
 
+def check_release(release: object) -> None:
+    """Check that people may name ``release``: one of the lines of `RELEASES`, such as ``"2.0.1"``.
+
+    Raises
+    ------
+    QueryError
+        If it is no text or none of them.
+    """
+    known = {_line(one) for one in RELEASES}
+    is_text = isinstance(release, str) and re.match(r"\d+\.\d+(?:\D|$)", release) is not None
+    if not is_text or _line(str(release)) not in known:
+        raise QueryError(
+            f"{release!r} is no known release of NOMAD. Known are {', '.join(map(repr, RELEASES))}, "
+            "each with the other versions of its line."
+        )
+
+
 def tables_of(release: str) -> str:
     """Return the release whose tables stand for ``release``: those of its own or the last line before it."""
     return "2.0.0" if _line(release) >= (2, 0) else "1.4.3"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nomadquery import units
-from nomadquery.errors import NotExpressible, QueryError
+from nomadquery.errors import NotExpressible, QueryError, UnitError
 from nomadquery.query.catalogue import COUNTED_BY, Quantity, catalogue_for
 from nomadquery.query.criteria import (
     NOTHING,
@@ -21,8 +21,15 @@ from nomadquery.query.criteria import (
     Range,
     Value,
 )
-from nomadquery.query.given import has_entry_ids, listed_values, plain_value, several_values
-from nomadquery.query.query import Query
+from nomadquery.query.given import (
+    has_entry_ids,
+    is_null,
+    is_table,
+    listed_values,
+    plain_value,
+    several_values,
+)
+from nomadquery.query.query import Query, ids_placeholder
 from nomadquery.query.resolve import UNCHECKED, Resolver, full_name
 
 _INCLUSIVE: Final = {
@@ -115,8 +122,15 @@ class Operand:
 
     def isin(self, values: tuple[object, ...]) -> Query:
         """Return: the value is one of ``values``, or one of the entry ids of a search."""
+        if len(values) == 1 and is_null(values[0]):
+            raise QueryError(
+                f"{self.shown}.isin takes values, not {values[0]!r}; for a missing value write "
+                f"~{self.shown}.exists()."
+            )
+        if len(values) == 1 and (is_table(values[0]) or has_entry_ids(values[0])):
+            self._check_takes_entry_ids()
         if len(values) == 1 and has_entry_ids(values[0]):
-            placeholder = f"entry ids of search {id(values[0])}"
+            placeholder = ids_placeholder(1)
             return Query(HasAny(self.name, (placeholder,)), ((placeholder, values[0]),))
         if self._is_measured():
             raise QueryError(
@@ -136,6 +150,15 @@ class Operand:
     def _resolved(self, criterion: Criterion) -> Criterion | None:
         """Return the checked tree, ``None`` where the shipped tables do not know the quantity."""
         return None if self.known is None else checked(criterion, self.name)
+
+    def _check_takes_entry_ids(self) -> None:
+        last = full_name(self.name).partition("#")[0].rpartition(".")[2]
+        if not (self.name.startswith(UNCHECKED) or last.endswith(("entry_id", "calc_id"))):
+            raise QueryError(
+                f"{self.shown}.isin compares with entry ids where it is given a search or a table, and "
+                f"{self.shown} holds none. Give the column, as in frame[{last!r}], or write "
+                "Q.entry_id.isin(...)."
+            )
 
     def _is_measured(self) -> bool:
         return self.known is not None and self.known.kind == "number" and self.known.is_dimensional
@@ -159,7 +182,7 @@ class Operand:
         if unit is not None:
             if isinstance(plain, bool | str):
                 raise QueryError(f"unit={unit!r} goes with a number, not with {plain!r}.")
-            units.scale_of(unit)
+            units.check_named(unit)
             plain = f"{plain!r} {unit}"
         return plain if self.stored_in is None else self._in_stored_unit(plain, self.stored_in)
 
@@ -167,8 +190,7 @@ class Operand:
         if isinstance(value, bool):
             return value
         number, unit = units.parse_measure(value) if isinstance(value, str) else (value, "")
-        stored = units.convert(float(number), unit, stored_in) if unit else float(number)
-        return f"{stored!r} {self.known.unit}" if self.known and self.known.is_dimensional else stored
+        return units.convert(float(number), unit, stored_in) if unit else float(number)
 
 
 def checked(criterion: Criterion, name: str) -> Criterion:
@@ -187,6 +209,22 @@ def checked(criterion: Criterion, name: str) -> Criterion:
                 with suppress(QueryError):
                     return resolver.resolve(criterion, section)
         raise
+
+
+def refuse_stated_unit(name: str, unit: str) -> None:
+    """Refuse ``.stored_in(unit)`` of a quantity whose unit is known.
+
+    Raises
+    ------
+    UnitError
+        With the unit that is stored.
+    """
+    known = catalogue_for().find(full_name(name))
+    if known is not None and known.unit not in {None, "dimensionless"}:
+        raise UnitError(
+            f"{known.name} is stored in {known.unit}, which is known; leave out .stored_in({unit!r}). "
+            f"Give a value with its unit, as in '1.5 {unit}', and a column .to({unit!r})."
+        )
 
 
 def _others(values: tuple[Value, ...], known: Quantity) -> tuple[Value, ...]:

@@ -201,6 +201,19 @@ def quantities_of(criterion: Criterion) -> frozenset[str]:
             return frozenset({criterion.quantity})
 
 
+def has_optimade(criterion: Criterion) -> bool:
+    """Return whether a part of the tree is an OPTIMADE filter, which only a server can decide."""
+    match criterion:
+        case Optimade():
+            return True
+        case And(parts) | Or(parts) | Within(_, parts):
+            return any(has_optimade(part) for part in parts)
+        case Not(inner):
+            return has_optimade(inner)
+        case _:
+            return False
+
+
 def _text(criterion: Criterion) -> str:
     return json.dumps(to_plain(criterion), separators=(",", ":"), ensure_ascii=False)
 

@@ -6,6 +6,7 @@ Nothing of these libraries is imported here: a value is known by what it can do.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, Final, TypeGuard
@@ -37,6 +38,7 @@ def plain_value(value: Any, path: str) -> Value:
     TypeError
         If it is of a type that NOMAD does not know.
     """
+    _refuse_bytes(value)
     if is_collection(value):
         raise QueryError(
             f"{path} is compared with one value. For several there are: {LIST_WORDS}, and isin for one of "
@@ -70,7 +72,15 @@ def plain_value(value: Any, path: str) -> Value:
 
 
 def several_values(values: tuple[Any, ...]) -> list[Any]:
-    """Return the values of a call that takes values or one collection of them."""
+    """Return the values of a call that takes values or one collection of them.
+
+    Raises
+    ------
+    QueryError
+        If it is a DataFrame or an Arrow table.
+    """
+    if len(values) == 1 and is_table(values[0]):
+        raise QueryError("A table has several columns; give the one that is meant: frame['…'].")
     return list(_items(values[0])) if len(values) == 1 and is_collection(values[0]) else list(values)
 
 
@@ -80,13 +90,26 @@ def listed_values(values: tuple[Any, ...]) -> list[Any]:
     Raises
     ------
     QueryError
-        If it is a DataFrame or an Arrow table without a column ``entry_id``.
+        If it is a DataFrame or an Arrow table without a column ``entry_id``, or holds lists.
     """
-    if len(values) == 1 and hasattr(values[0], "columns") and hasattr(values[0], "__getitem__"):
+    if len(values) == 1 and is_table(values[0]):
         values = (_entry_id_column(values[0]),)
     present = (value for value in several_values(values) if not is_null(value))
-    trimmed = (value.strip() if isinstance(value, str) else value for value in present)
+    listed = list(present)
+    for value in listed:
+        _refuse_bytes(value)
+        if is_collection(value):
+            raise QueryError(
+                f"isin takes one flat list of values, and {reprlib.repr(value)} is a list inside it. "
+                "Write isin(['Ti', 'O']); of an array with several dimensions give array.ravel()."
+            )
+    trimmed = (value.strip() if isinstance(value, str) else value for value in listed)
     return list(dict.fromkeys(value for value in trimmed if not isinstance(value, str) or value))
+
+
+def is_table(value: object) -> bool:
+    """Return whether it has columns: a DataFrame, an Arrow table."""
+    return hasattr(value, "columns") and hasattr(value, "__getitem__")
 
 
 def is_collection(value: object) -> bool:
@@ -95,7 +118,7 @@ def is_collection(value: object) -> bool:
         return hasattr(value.magnitude, "__len__") and getattr(value.magnitude, "ndim", 1) > 0
     if getattr(value, "ndim", None) == 0:
         return False
-    return isinstance(value, Iterable) and not isinstance(value, str)
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray)
 
 
 def is_null(value: object) -> bool:
@@ -109,6 +132,13 @@ def is_null(value: object) -> bool:
 def has_entry_ids(values: object) -> TypeGuard[HasEntryIds]:
     """Return whether it is a search or a table, which can be asked for its entry ids."""
     return callable(getattr(type(values), "entry_ids", None))
+
+
+def _refuse_bytes(value: object) -> None:
+    if isinstance(value, bytes | bytearray):
+        raise QueryError(
+            f"NOMAD holds text, not bytes: for {reprlib.repr(value)} write {reprlib.repr(value)}.decode()."
+        )
 
 
 def _items(values: Any) -> Iterable[Any]:

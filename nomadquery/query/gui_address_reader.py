@@ -265,7 +265,7 @@ def _custom(branch: Branch) -> Iterator[Json]:
     for text in _texts("custom_quantities", branch):
         try:
             found = json.loads(unquote(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise QueryError(f"custom_quantities holds no query object: {text!r} ({error}).") from error
         if found and not isinstance(found, dict):
             raise QueryError(f"custom_quantities holds no query object but {text!r}.")

@@ -223,7 +223,7 @@ def _bound(name: str, operator: str, value: Value) -> Value:
 def _overlay(text: str, names: frozenset[str]) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise QueryError(f"NOMAD refuses json_query={text!r}: {error}. It takes a JSON object.") from error
     if not isinstance(found, dict):
         raise QueryError(f"json_query takes a JSON object, not {text!r}.")

@@ -35,6 +35,7 @@ from nomadquery.query.criteria import (
     Value,
     Within,
 )
+from nomadquery.query.levels import MOST_LEVELS
 from nomadquery.query.path import (
     Items,
     Name,
@@ -133,6 +134,7 @@ class _Phrase:
         self.text = text
         self.tokens = _tokens(text)
         self.at = 0
+        self.depth = 0
 
     def read(self) -> Criterion:
         criterion = self._alternatives()
@@ -157,15 +159,25 @@ class _Phrase:
     def _factor(self) -> Criterion:
         if self._is("not") or self._is("~"):
             self.at += 1
-            return Not(self._factor())
+            self._enter()
+            negated = Not(self._factor())
+            self.depth -= 1
+            return negated
         if self._is("("):
             self.at += 1
+            self._enter()
             inner = self._alternatives()
             if not self._is(")"):
                 self._refuse("a ')' is missing")
             self.at += 1
+            self.depth -= 1
             return inner
         return self._comparison()
+
+    def _enter(self) -> None:
+        self.depth += 1
+        if self.depth > MOST_LEVELS:
+            self._refuse(f"more than {MOST_LEVELS} levels of not and parentheses")
 
     def _comparison(self) -> Criterion:
         name = self._next("a quantity")

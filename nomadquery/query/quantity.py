@@ -14,7 +14,7 @@ from nomadquery import units
 from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.column import Column
-from nomadquery.query.comparison import Operand, checked
+from nomadquery.query.comparison import Operand, checked, refuse_stated_unit
 from nomadquery.query.criteria import And, Criterion, Optimade, Range, Within
 from nomadquery.query.optimade_syntax import check_filter, double_quoted
 from nomadquery.query.path import (
@@ -30,7 +30,7 @@ from nomadquery.query.path import (
     is_plain,
 )
 from nomadquery.query.phrases import read_path
-from nomadquery.query.query import Query
+from nomadquery.query.query import Query, side_by_side
 from nomadquery.query.resolve import UNCHECKED, full_name
 from nomadquery.query.short_names import Rule
 
@@ -85,6 +85,7 @@ class QuantityPath:
                 raise QueryError("A slice of sections has no step; write [start:stop].")
             return self._at(Slice(key.start, key.stop))
         if isinstance(key, Query):
+            self._refuse_asked_first(key)
             return self._at(Items(_relative(key.criterion, dotted(self._path))))
         raise TypeError(
             f"{self!r} takes a position, a slice, a name or a comparison in brackets, not {key!r}."
@@ -176,12 +177,23 @@ class QuantityPath:
         return self._with(unchecked=True)
 
     def stored_in(self, unit: str) -> QuantityPath:
-        """Return the path with the unit of the stored number said, where NOMAD does not say it."""
-        units.scale_of(unit)
+        """Return the path with the unit of the stored number said, where NOMAD does not say it.
+
+        Raises
+        ------
+        UnitError
+            If there is no such unit, or NOMAD says it itself.
+        """
+        units.check_named(unit)
+        if not self._unchecked:
+            refuse_stated_unit(dotted(self._path), unit)
         return self._with(stored_in=unit)
 
     def matching(self, window: Query) -> QuantityPath:
         """Return the path restricted to the items that a `within` over this section asks for."""
+        if not isinstance(window, Query):
+            raise QueryError(f"{self!r}.matching takes a within(...), not {window!r}.")
+        self._refuse_asked_first(window)
         criterion = window.criterion
         section = dotted(self._path)
         if not isinstance(criterion, Within) or full_name(criterion.section) != full_name(section):
@@ -190,7 +202,7 @@ class QuantityPath:
 
     def to(self, unit: str) -> QuantityPath:
         """Return the column converted to ``unit``."""
-        units.scale_of(unit)
+        units.check_named(unit)
         return self._with(unit=unit)
 
     def first(self) -> QuantityPath:
@@ -292,6 +304,12 @@ class QuantityPath:
         }
         return QuantityPath(**{**kept, **changes})
 
+    def _refuse_asked_first(self, query: Query) -> None:
+        if query.asked_first:
+            raise QueryError(
+                f"{self!r}: a filter of items cannot hold a search. Give the ids: isin(search.entry_ids())."
+            )
+
     def _operand(self, *others: object) -> Operand:
         """Return the left side of a comparison with ``others``."""
         for other in others:
@@ -331,9 +349,10 @@ def within(section: str | QuantityPath, *criteria: Query) -> Query:
     for criterion in criteria:
         if not isinstance(criterion, Query):
             raise TypeError(f"within takes comparisons such as Q.type == 'direct', not {criterion!r}.")
-    tree = Within(name, tuple(query.criterion for query in criteria))
-    checked(tree, name)
-    return Query(tree, tuple(pair for query in criteria for pair in query.asked_first))
+    parts, asked_first = side_by_side(criteria)
+    query = Query(Within(name, parts), asked_first)
+    checked(query.criterion, name)
+    return query
 
 
 def optimade(filter_text: str) -> Query:

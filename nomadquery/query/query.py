@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
@@ -11,7 +11,7 @@ from nomadquery.errors import QueryError, WouldBeMisread
 from nomadquery.query.addresses import read_address
 from nomadquery.query.body import body
 from nomadquery.query.body_reader import parse
-from nomadquery.query.catalogue import Catalogue, catalogue_for
+from nomadquery.query.catalogue import Catalogue, catalogue_for, check_release
 from nomadquery.query.criteria import (
     EVERYTHING,
     And,
@@ -27,6 +27,7 @@ from nomadquery.query.criteria import (
     canonical_json,
 )
 from nomadquery.query.explain import in_python, in_words
+from nomadquery.query.levels import check_levels
 from nomadquery.query.resolve import Resolver, stated
 
 #: What stands beside ``query`` in the bodies of NOMAD's requests (``files`` is a quantity, too).
@@ -61,6 +62,9 @@ class Query:
     criterion: Criterion = EVERYTHING
     asked_first: tuple[tuple[str, HasEntryIds], ...] = ()
 
+    def __post_init__(self) -> None:
+        check_levels(self.criterion)
+
     @classmethod
     def from_json(cls, request: object, *, release: str | None = None) -> Query:
         """Return the query of a NOMAD ``query`` object (or its text), or of a whole request body.
@@ -75,6 +79,8 @@ class Query:
         QueryError
             If NOMAD would refuse it.
         """
+        if release is not None:
+            check_release(release)
         return cls(stated(parse(_query_of(request), release=release), catalogue_for(release)))
 
     @classmethod
@@ -86,6 +92,8 @@ class Query:
         QueryError
             If the address holds no search, or one that cannot be read.
         """
+        if not isinstance(url, str):
+            raise QueryError(f"{url!r} is no address. Give the text that the browser shows, 'https://…'.")
         return cls(read_address(url))
 
     def to_json(self, *, release: str | None = None) -> dict[str, Any]:
@@ -94,13 +102,17 @@ class Query:
         Parameters
         ----------
         release : str, optional
-            ``"2.0.0"``, ``"1.4.3"`` or ``"1.3.17"``; the newest by default.
+            ``"2.0.0"``, ``"1.4.3"``, ``"1.3.17"`` or another version of these lines; the newest by default.
 
         Raises
         ------
         QuantityNotFound, UnitError, NotExpressible
             If a name is unknown, a unit is missing, or NOMAD's language cannot say it.
+        QueryError
+            If the release is not known.
         """
+        if release is not None:
+            check_release(release)
         return body(self.resolved(catalogue_for(release)), release=release)
 
     def explain(self) -> str:
@@ -153,7 +165,8 @@ class Query:
             tree = Resolver(catalogue_for()).resolve(self.criterion)
         except QueryError:
             tree = self.criterion  # a name that only a server knows; equal if typed alike
-        return canonical_json(tree), tuple((name, id(source)) for name, source in self.asked_first)
+        by_source = {name: (f"search {id(source)}",) for name, source in self.asked_first}
+        return canonical_json(_replaced(tree, by_source)), frozenset(by_source.values())
 
     def _joined(self, node: type[And] | type[Or], other: object, sign: str) -> Query:
         if not isinstance(other, Query):
@@ -161,16 +174,36 @@ class Query:
                 f"{sign} joins queries; {other!r} is none. Put each comparison in parentheses: "
                 f"(Q.a == 1) {sign} (Q.b == 2)."
             )
-        own = self.criterion.criteria if isinstance(self.criterion, node) else (self.criterion,)
-        more = other.criterion.criteria if isinstance(other.criterion, node) else (other.criterion,)
-        if node is And:
-            own, more = (
-                (() if self.criterion == EVERYTHING else own),
-                (() if other.criterion == EVERYTHING else more),
-            )
-        parts = (*own, *more)
-        pending = dict((*self.asked_first, *other.asked_first))
-        return Query(parts[0] if len(parts) == 1 else node(parts), tuple(pending.items()))
+        trees, asked_first = side_by_side((self, other))
+        parts = tuple(
+            part
+            for tree in trees
+            if node is Or or tree != EVERYTHING
+            for part in (tree.criteria if isinstance(tree, node) else (tree,))
+        )
+        return Query(parts[0] if len(parts) == 1 else node(parts), asked_first)
+
+
+def side_by_side(
+    queries: Iterable[Query],
+) -> tuple[tuple[Criterion, ...], tuple[tuple[str, HasEntryIds], ...]]:
+    """Return the trees of the queries and the searches in them, numbered through: a search has one number."""
+    trees: list[Criterion] = []
+    sources: list[HasEntryIds] = []
+    for query in queries:
+        renamed: dict[str, tuple[str, ...]] = {}
+        for name, source in query.asked_first:
+            if not any(source is known for known in sources):
+                sources.append(source)
+            number = next(i for i, known in enumerate(sources, 1) if known is source)
+            renamed[name] = (ids_placeholder(number),)
+        trees.append(_replaced(query.criterion, renamed) if renamed else query.criterion)
+    return tuple(trees), tuple((ids_placeholder(i), source) for i, source in enumerate(sources, 1))
+
+
+def ids_placeholder(number: int) -> str:
+    """Return the text that stands for the entry ids of the ``number``-th search in a query."""
+    return f"the entry ids of search {number}"
 
 
 def _query_of(request: object) -> object:
@@ -180,6 +213,8 @@ def _query_of(request: object) -> object:
             request = json.loads(request)
         except ValueError as error:
             raise QueryError(f"{request!r} is not JSON ({error}). Give the query object.") from error
+        except RecursionError as error:
+            raise QueryError("The JSON is nested too deeply to be read. Flatten it.") from error
     if not isinstance(request, Mapping):
         return request
     if "query" not in request and not (request and request.keys() <= _ONLY_IN_BODIES):

@@ -214,8 +214,12 @@ class Resolver:
 
     def _within(self, section: str, parts: tuple[Criterion, ...]) -> Criterion:
         found = self.catalogue.find(section)
-        if found is None or found.kind != "section":
+        if found is None:
             raise unknown_quantity(section, self.catalogue)
+        if found.kind != "section":
+            above = _section_of(found)
+            hint = f"write within({above!r}, …)" if above else "compare it outside of within"
+            raise QueryError(f"{section} is no section; {hint}.")
         inner = And(tuple(self.resolve(part, section) for part in parts))
         if not found.repeats or found.repeats[-1] != section:
             return inner  # a section that occurs once: the same item is the only one
@@ -292,6 +296,11 @@ def has_one_value(quantity: Quantity, section: str = "") -> bool:
     """Return whether an entry (or an item of ``section``) has at most one value of the quantity."""
     deeper = [repeating for repeating in quantity.repeats if len(repeating) > len(section)]
     return not (quantity.shape or deeper or "#" in quantity.name)
+
+
+def _section_of(quantity: Quantity) -> str:
+    """Return the innermost repeating section that holds the quantity, else the section it is in."""
+    return (quantity.repeats or (quantity.name.rpartition(".")[0],))[-1]
 
 
 def stated(criterion: Criterion, catalogue: Catalogue) -> Criterion:

@@ -63,6 +63,29 @@ _HOLDS = {
 }
 
 
+#: The unit in which people give a number that is stored in the first one, and what it measures.
+_CUSTOMARY = {
+    "joule": ("eV", "of energy"),
+    "1 / joule": ("1/eV", "of inverse energy"),
+    "meter": ("angstrom", "of length"),
+    "meter ** 2": ("angstrom^2", "of area"),
+    "meter ** 3": ("angstrom^3", "of volume"),
+    "1 / meter ** 3": ("1/angstrom^3", "of number density"),
+    "kilogram / meter ** 3": ("g/cm^3", "of density"),
+    "meter ** 2 / gram": ("m^2/g", "of specific area"),
+    "radian": ("degree", "of angle"),
+    "second": ("s", "of time"),
+    "1 / second": ("1/s", "of rate"),
+    "kelvin": ("K", "of temperature"),
+    "pascal": ("GPa", "of pressure"),
+    "newton": ("eV/angstrom", "of force"),
+    "volt": ("V", "of voltage"),
+    "ampere / meter ** 2": ("mA/cm^2", "of current density"),
+    "watt / meter ** 2": ("mW/cm^2", "of intensity"),
+    "meter ** 3 / second": ("mL/min", "of flow"),
+}
+
+
 def stored_number(number: float | int, quantity: Quantity) -> float | int:
     """Return a number of the stored unit as the index keeps it: whole ones of integers as ``int``.
 
@@ -87,10 +110,7 @@ def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
     if unit:
         number = _converted(number, unit, quantity)
     elif quantity.is_dimensional and number != 0:
-        raise UnitError(
-            f"{quantity.name} has the unit {quantity.unit}, so {value!r} needs one: write "
-            f"'{value} {quantity.unit}'{_customary(quantity)}, or give unit=…"
-        )
+        raise _lacks_unit(number, quantity)
     stored = stored_number(number, quantity)
     if quantity.kind == "integer" and strict and isinstance(stored, float):
         raise QueryError(f"{quantity.name} holds integers; {value!r} is never found. Compare with < or >.")
@@ -99,19 +119,30 @@ def _number(value: Value, quantity: Quantity, *, strict: bool) -> float | int:
 
 def _split(value: Value, quantity: Quantity) -> tuple[float | int, str]:
     if isinstance(value, bool):
-        raise QueryError(f"{quantity.name} holds numbers, not {value!r}.")
+        raise QueryError(f"{quantity.name} holds {_HOLDS[quantity.kind]}, not {value!r}.")
     if not isinstance(value, str):
         return value, ""
     number, unit = units.parse_measure(value) if _starts_as_number(value) else (None, "")
+    if number is not None and not unit and quantity.is_dimensional:
+        raise _lacks_unit(value.strip(), quantity)
     if number is None or not unit:
         raise QueryError(
-            f"{quantity.name} holds numbers, not the text {value!r}. Write for example {_example(quantity)}."
+            f"{quantity.name} holds {_HOLDS[quantity.kind]}, not the text {value!r}. "
+            f"Write for example {_example(quantity)}."
         )
     return number, unit
 
 
+def _lacks_unit(number: float | str, quantity: Quantity) -> UnitError:
+    unit, what = _CUSTOMARY.get(quantity.unit or "", (quantity.unit, "of the same dimension"))
+    return UnitError(
+        f"{quantity.name} has the unit {quantity.unit}, so {number!r} needs one: "
+        f"write '{number} {unit}' (or another unit {what}), or give unit=…"
+    )
+
+
 def _starts_as_number(text: str) -> bool:
-    return text.strip()[:1] in set("+-.0123456789") and bool(text.strip())
+    return text.strip()[:1] in set("+-.,0123456789") and bool(text.strip())
 
 
 def _converted(number: float, unit: str, quantity: Quantity) -> float:
@@ -146,14 +177,9 @@ def _members(value: str, quantity: Quantity) -> str:
     return shown + (", …" if len(quantity.members) > _MEMBERS_SHOWN else "")
 
 
-def _customary(quantity: Quantity) -> str:
-    example = {"joule": "1.5 eV", "meter": "3.2 angstrom", "pascal": "100 GPa"}.get(quantity.unit or "")
-    return f" or in another unit, as in {example!r}" if example else ""
-
-
 def _example(quantity: Quantity) -> str:
     if quantity.kind in {"number", "integer"}:
         if not quantity.is_dimensional:
             return "2" if quantity.kind == "integer" else "0.5"
-        return "'1.5 eV'" if quantity.unit == "joule" else f"'1.0 {quantity.unit}'"
+        return f"'1.5 {_CUSTOMARY.get(quantity.unit or '', (quantity.unit, ''))[0]}'"
     return {"boolean": "True", "date": "'2024-01-31'"}.get(quantity.kind, "'text'")
