@@ -812,8 +812,16 @@ def test_from_url_reads_addresses_of_the_page_and_of_the_api() -> None:
     gap = "results.properties.electronic.band_gap"
     shown = Query.from_url(f"{base}/gui/search/entries?{gap}[value][gte]=1.5%20eV&{gap}[type]=direct")
     assert shown == within(GAP, Q.value >= "1.5 eV", Q.type == "direct")
-    api = f"{base}/api/v1/entries?{N}__gte=3&{PROGRAM}=VASP&{PROGRAM}=exciting&page_size=5&owner=all"
+    api = f"{base}/api/v1/entries?{N}__gte=3&{PROGRAM}=VASP&{PROGRAM}=exciting&page_size=5"
     assert Query.from_url(api) == (Q.n_elements >= 3) & Q.program.isin("VASP", "exciting")
+
+
+@pytest.mark.parametrize("base", ["gui/search/entries?visibility=user&", "api/v1/entries?owner=user&"])
+def test_from_url_warns_of_an_owner_that_a_query_does_not_hold(base: str) -> None:
+    """Whose entries are meant is said where the query is put."""
+    with pytest.warns(UserWarning, match=r"nomad\.entries\(query, owner='user'\)"):
+        query = Query.from_url(f"https://nomad-lab.eu/prod/v1/{base}results.material.n_elements=2")
+    assert query == (Q.n_elements == 2)
 
 
 def test_from_url_knows_what_apps_add() -> None:

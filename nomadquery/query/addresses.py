@@ -54,6 +54,13 @@ def read_address(address: str) -> Criterion:
     return stated(tree, catalogue)
 
 
+def owner_of_address(address: str) -> str | None:
+    """Return the owner that an address asks for, ``None`` if it is the one that everybody may see."""
+    asked = dict(parse_qsl(urlsplit(address.strip()).query))
+    owner = asked.get("visibility") or asked.get("owner")
+    return None if owner in {"public", "visible"} else owner
+
+
 def _type_of(name: str) -> str | None:
     """Return NOMAD's word for the type of a searchable quantity, ``None`` for any other name."""
     found = catalogue_for().find(name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
 from nomadquery.errors import QueryError, WouldBeMisread
-from nomadquery.query.addresses import read_address
+from nomadquery.query.addresses import owner_of_address, read_address
 from nomadquery.query.body import body
 from nomadquery.query.body_reader import parse
 from nomadquery.query.catalogue import Catalogue, catalogue_for, check_release
@@ -87,6 +88,9 @@ class Query:
     def from_url(cls, url: str) -> Query:
         """Return the query of a pasted search address, of the web interface or of the API.
 
+        Owner, paging and sorting are no part of a query; where the address asks for entries of one's
+        own, or others that not everybody sees, a warning says so.
+
         Raises
         ------
         QueryError
@@ -94,7 +98,14 @@ class Query:
         """
         if not isinstance(url, str):
             raise QueryError(f"{url!r} is no address. Give the text that the browser shows, 'https://…'.")
-        return cls(read_address(url))
+        query, owner = cls(read_address(url)), owner_of_address(url)
+        if owner is not None:
+            warnings.warn(
+                f"The address asks for owner {owner!r}, which is no part of a query. Say it where the query "
+                f"is put: nomad.entries(query, owner={owner!r}).",
+                stacklevel=2,
+            )
+        return query
 
     def to_json(self, *, release: str | None = None) -> dict[str, Any]:
         """Return the ``query`` object that NOMAD reads rightly; numbers in stored units.
