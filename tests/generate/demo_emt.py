@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import combinations, permutations
+from typing import Literal
 
 import ase
 import numpy as np
@@ -25,7 +26,10 @@ EMT_METHOD = Method("ASE", ase.__version__, "emt", "https://doi.org/10.1016/0039
 FMAX = 0.005
 MAX_STEPS = 60
 EOS_STRAINS = tuple(np.linspace(-0.045, 0.045, 7))
-_EOS_FUNCTIONS = {"birch_murnaghan": "birchmurnaghan", "vinet": "vinet"}
+_EOS_FUNCTIONS: dict[Literal["birch_murnaghan", "vinet"], str] = {
+    "birch_murnaghan": "birchmurnaghan",
+    "vinet": "vinet",
+}
 _STATIC = "unrelaxed structure"
 
 
@@ -83,7 +87,7 @@ def fits_of(steps: list[Step]) -> tuple[Fit, ...]:
         volume, energy, modulus = equation.fit()
         fitted = tuple(float(value) for value in equation.func(np.array(volumes), *equation.eos_parameters))
         derivative = float(equation.eos_parameters[2])
-        fits.append(Fit(function, float(energy), float(volume), float(modulus), derivative, fitted))  # type: ignore[arg-type]  # keys of the table above
+        fits.append(Fit(function, float(energy), float(volume), float(modulus), derivative, fitted))
     return tuple(fits)
 
 

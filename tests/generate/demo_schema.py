@@ -89,12 +89,12 @@ class Schema:
         words = quantity.get("values") or self.words.get(path)
         if words and leaf not in words:
             raise ValueError(f"{path}: {leaf!r} is not one of NOMAD's words")
-        if kind == "datetime" and datetime.fromisoformat(leaf).tzinfo is None:
+        if kind == "datetime" and datetime.fromisoformat(str(leaf)).tzinfo is None:
             raise ValueError(f"{path}: {leaf!r} has no time zone")
         if isinstance(leaf, dict):
             self._check_person_or_dataset(path, quantity["target"], leaf)
         elif kind.endswith("reference"):
-            resolve(archive, leaf)
+            resolve(archive, str(leaf))
 
     def _check_person_or_dataset(self, path: str, section: str, value: dict[str, Any]) -> None:
         # an author who has an account is a User, a kind of Author

@@ -83,7 +83,7 @@ def evaluate(atoms: Atoms, model: Literal["gfn1", "gfn2"], n_unpaired: int = 0) 
     return Step(frame, energy, forces, stress, levels.gap if n_unpaired == 0 else None), levels
 
 
-class XtbCalculator(AseCalculator):
+class XtbCalculator(AseCalculator):  # type: ignore[misc]  # ASE ships no types
     """Let ASE's optimizers call ``evaluate``, and remember the steps."""
 
     implemented_properties = ("energy", "forces")

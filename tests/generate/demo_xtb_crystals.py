@@ -116,7 +116,8 @@ def translations_in(supercell: NDArray[np.int_]) -> NDArray[np.int_]:
     inside = np.all((fractions := np.round(grid @ np.linalg.inv(supercell), 9)) >= 0, axis=1) & np.all(
         fractions < 1, axis=1
     )
-    return grid[inside]
+    translations: NDArray[np.int_] = grid[inside]
+    return translations
 
 
 def expanded(primitive: Atoms, supercell: NDArray[np.int_]) -> Atoms:
