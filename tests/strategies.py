@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from nomadquery.query import dates
+from nomadquery.query.bounds import as_meant
 from nomadquery.query.catalogue import Quantity, catalogue_for
 from nomadquery.query.criteria import (
     And,
@@ -142,7 +143,7 @@ def _ranges(name: str, pool: Sequence[Value]) -> SearchStrategy[Criterion]:
     def built(sides: tuple[str, str], values: tuple[Value, Value], use: str) -> Range:
         low, high = sorted(values, key=lambda value: (str(type(value)), value))
         given = {"both": {sides[0]: low, sides[1]: high}, "low": {sides[0]: low}, "high": {sides[1]: high}}
-        return Range(name, **given[use])
+        return as_meant(Range(name, **given[use]), quantity_of(name))
 
     used = st.sampled_from(("both", "low", "high"))
     return st.builds(built, st.tuples(lower, upper), st.tuples(bounds, bounds), used)
