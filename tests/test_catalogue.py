@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import pytest
 
-from nomadquery.errors import QueryError
+from nomadquery.errors import QuantityNotFound, QueryError
 from nomadquery.query.catalogue import (
     COUNTED_BY,
+    LEGACY,
     RELEASES,
     Quantity,
     catalogue_for,
     tables_of,
     terms_in_one_list,
 )
-from nomadquery.query.resolve import full_name
+from nomadquery.query.resolve import Resolver, full_name
 from nomadquery.query.short_names import SHORT_NAMES
 from nomadquery.units import same_dimension
 
@@ -166,3 +168,124 @@ def test_counted_lists() -> None:
     for listed, count in COUNTED_BY.items():
         assert known(listed).members
         assert known(count).kind == "integer"
+
+
+CALCULATION = "runschema.calculation.Calculation"
+OPTIMIZATION = "simulationworkflowschema.geometry_optimization.GeometryOptimizationResults"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit", "n_dimensions", "n_repeats"),
+    [
+        ("results.energies", "number", "joule", 1, 0),
+        ("results.final_force_maximum", "number", "newton", 0, 0),
+        ("results.elastic_constants_matrix_second_order", "number", "pascal", 2, 0),
+        ("results.free_energy_calculations.times", "number", "second", 1, 1),
+        ("method.thermodynamic_ensemble", "text", None, 0, 0),
+        ("method.thermostat_parameters.coupling_constant", "number", "second", 0, 1),
+        ("results.radius_of_gyration.value", "number", "meter", 1, 1),
+    ],
+)
+def test_what_can_stand_at_a_path_of_many_classes(
+    name: str, kind: str, unit: str | None, n_dimensions: int, n_repeats: int
+) -> None:
+    """Units and shapes as in the list of quantities of the sample entries (nomad-lab 1.4.3)."""
+    found = known(f"workflow2.{name}")
+    assert (found.kind, found.unit, len(found.shape)) == (kind, unit, n_dimensions)
+    assert len(found.repeats) == n_repeats
+    assert not found.searchable
+
+
+def test_a_path_leads_through_the_reference_of_a_workflow() -> None:
+    """The calculation that a workflow calls its result, and what is below it."""
+    catalogue = catalogue_for()
+    reference = "workflow2.results.calculation_result_ref"
+    energy = known(f"{reference}.energy.total.value")
+    assert (energy.kind, energy.unit, energy.repeats) == ("number", "joule", ())
+    assert catalogue.references_on(energy.name) == (reference,)
+    assert known(f"{reference}.dos_electronic.energies").repeats == (f"{reference}.dos_electronic",)
+    assert known("workflow2.results.calculations_ref.time").repeats == ("workflow2.results.calculations_ref",)
+
+
+def test_a_reference_says_what_it_points_to() -> None:
+    """A section's class; a quantity's class and name, with its kind, shape and unit."""
+    section = known("run.calculation.system_ref")
+    assert (section.kind, section.target) == ("section", "runschema.system.System")
+    assert section.is_reference
+    energies = known("results.properties.geometry_optimization.energies")
+    assert (energies.kind, energies.unit, len(energies.shape)) == ("number", "joule", 1)
+    assert energies.target == f"{OPTIMIZATION}.energies"
+    assert not known("run.calculation.energy.total.value").is_reference
+    assert not known("run.calculation.energy").is_reference
+
+
+@pytest.mark.parametrize(
+    ("target", "places"),
+    [
+        ("runschema.system.System", ("run.system",)),
+        (CALCULATION, ("run.calculation",)),
+        ("runschema.system.AtomsGroup", ("run.system.atoms_group",)),
+        (f"{OPTIMIZATION}.energies", ("workflow2.results.energies", "workflow2.tasks.results.energies")),
+        ("nomad.datamodel.metainfo.workflow.Task", ("workflow2", "workflow2.tasks")),
+        ("nomad.datamodel.data.ArchiveSection", ()),
+        ("no.such.Class", ()),
+        (f"{CALCULATION}.no_such_quantity", ()),
+    ],
+)
+def test_places_of_a_class(target: str, places: tuple[str, ...]) -> None:
+    """Where its sections stand, through sub sections only; groups within groups are entered once."""
+    assert catalogue_for().places_of(target) == places
+
+
+def test_places_are_paths_of_the_class() -> None:
+    """The shortest first; each is a section, and no reference leads there."""
+    catalogue = catalogue_for()
+    places = catalogue.places_of("runschema.calculation.Dos")
+    assert places[0] == "run.calculation.dos_electronic"
+    assert [place.count(".") for place in places] == sorted(place.count(".") for place in places)
+    for place in places:
+        assert known(place).kind == "section"
+        assert not (catalogue.references_on(place) or known(place).is_reference)
+
+
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("workflow", "workflow2"),
+        ("workflow.calculation_result_ref", "workflow2.results.calculation_result_ref"),
+        (
+            "workflow.calculation_result_ref.energy.total.value",
+            "workflow2.results.calculation_result_ref.energy.total.value",
+        ),
+        ("workflow.calculation_result_ref.system_ref.value", "workflow2.results.calculation_result_ref"),
+        ("workflow.geometry_optimization.energies", "workflow2.results.energies"),
+        ("workflow.phonon.mesh_density", "workflow2.method.mesh_density"),
+        ("workflow.type", "results.method.workflow_name"),
+        ("workflow.no_such_thing", "workflow2"),
+    ],
+)
+def test_paths_of_old_archives_are_refused_with_their_successors(old: str, now: str) -> None:
+    """They are in NOMAD's schema, but nothing fills them; whoever asks is told what does."""
+    catalogue = catalogue_for()
+    assert catalogue.find(old) is None
+    assert catalogue.successor(old) == now
+    with pytest.raises(QuantityNotFound, match=re.escape(repr(now))) as refused:
+        Resolver(catalogue).quantity(old)
+    assert refused.value.nearest == (now,)
+
+
+def test_every_successor_is_known() -> None:
+    """And is no old path itself."""
+    catalogue = catalogue_for()
+    for now in LEGACY.values():
+        assert known(now)
+        assert catalogue.successor(now) is None
+    assert catalogue.successor("workflow2.results") is None
+    assert "workflow" not in catalogue.children("")
+
+
+def test_data_is_left_to_custom_schemas() -> None:
+    """Anything can stand there, so the tables say nothing."""
+    assert known("data").kind == "section"
+    assert catalogue_for().find("data.name") is None
+    assert catalogue_for().find("workflow2.inputs.section.name") is None

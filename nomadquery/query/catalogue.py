@@ -3,7 +3,8 @@
 The tables are shipped in ``catalogue.json.gz`` (made by ``tests/generate/catalogue.py``)
 and read on first use. A quantity of the search index and the same quantity of the archive
 are one thing under one name: the index writes ``upload_id`` for the archive's
-``metadata.upload_id``; everything below ``results`` has one name in both.
+``metadata.upload_id``; everything below ``results`` has one name in both. What can stand at a
+path of the archive is in `section_graph`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 
 from nomadquery.errors import QueryError
+from nomadquery.query.section_graph import Row, Sections
 from nomadquery.query.short_names import SHORT_NAMES
 
 Kind = Literal["text", "integer", "number", "boolean", "date", "reference", "section", "other"]
@@ -50,6 +52,19 @@ _CORRECTED_UNITS: Final = {
 
 #: Columns of ``entries/query`` that the index returns but cannot search; all are texts.
 _RETURNED_ONLY: Final = ("license", "authors.user_id")
+
+#: Sections of old archives and where the same stands now, the longest name first. They are still in
+#: NOMAD's schema, but no parser fills them any more (none of 419 archives made with nomad-lab 1.4.3
+#: has one), and what old examples ask for below them is dropped by the server in silence.
+LEGACY: Final = {
+    "workflow.calculation_result_ref": "workflow2.results.calculation_result_ref",
+    "workflow.calculations_ref": "workflow2.results.calculations_ref",
+    "workflow.n_calculations": "workflow2.results.n_calculations",
+    "workflow.type": "results.method.workflow_name",
+    "workflow.task": "workflow2.tasks",
+    "workflow.workflows_ref": "workflow2.tasks",
+    "workflow": "workflow2",
+}
 
 #: List quantities with a second quantity that counts their distinct members.
 COUNTED_BY: Final = {
@@ -87,6 +102,11 @@ class Quantity:
         Whether a query can ask for it, and whether ``entries/query`` returns it.
     is_view : bool
         Whether it is another reading (tokenised text) of the quantity one name shorter.
+    all_by_default : bool
+        Whether a list of values in NOMAD's web interface means all of them.
+    target : str or None
+        What a reference points to: the class of a section, or class and name of a quantity, whose
+        kind, shape, unit and members these then are. The archive holds a text.
     """
 
     name: str
@@ -102,6 +122,12 @@ class Quantity:
     returnable: bool = False
     is_view: bool = False
     all_by_default: bool = False
+    target: str | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether an archive holds a reference here, and the value elsewhere."""
+        return self.target is not None
 
     @property
     def is_list(self) -> bool:
@@ -115,10 +141,18 @@ class Quantity:
 
 
 class Catalogue:
-    """The quantities of one release, or of all shipped releases together (``release=None``)."""
+    """The quantities of one release, or of all shipped releases together (``release=None``).
+
+    Attributes
+    ----------
+    release : str or None
+    sections : Sections
+        The graph of the archive's sections.
+    """
 
     def __init__(self, tables: Mapping[str, Any], release: str | None) -> None:
         self._tables = tables
+        self.sections = Sections(tables["root"], tables["sections"], tables["bases"])
         self.release = release
         self._search: Mapping[str, Any] = {
             name: row
@@ -144,26 +178,61 @@ class Catalogue:
         """Return what is known of a search name or archive path, ``None`` if nothing is.
 
         ``metadata.x`` is the search document's ``x``: the archive's copy goes stale after edits.
+        Nothing is known below sections that have a successor, see `successor`.
         """
         if name not in self._found:
             self._found[name] = self._look_up(name)
         return self._found[name]
 
+    def successor(self, name: str) -> str | None:
+        """Return what stands now for a path that only old archives had, ``None`` if it is no such path.
+
+        A known name where there is one, else the section to look in.
+        """
+        old = next((old for old in LEGACY if name == old or name.startswith(f"{old}.")), None)
+        if old is None:
+            return None
+        rest = name[len(old) :].lstrip(".")
+        kept = rest.partition(".")[2]  # workflow.phonon.x: one of the results or of the method
+        now = LEGACY[old]
+        possible = [f"{now}.{rest}", *(f"{now}.{part}.{kept}" for part in ("results", "method") if kept)]
+        return next((one for one in possible if rest and self.find(one) is not None), now)
+
+    def places_of(self, target: str) -> tuple[str, ...]:
+        """Return the archive paths where sections of a class stand, or a quantity of a class, shortest first.
+
+        Parameters
+        ----------
+        target : str
+            A class, or class and quantity: a `Quantity.target`.
+
+        Returns
+        -------
+        tuple of str
+            From the root through sub sections only; sections of derived classes, and those declared with
+            a base class, count. Empty for classes of which nothing is known.
+        """
+        class_name, _, leaf = target.rpartition(".")
+        outside = frozenset(LEGACY)
+        if target in self.sections:
+            return tuple(self.sections.places(target, outside=outside))
+        if class_name not in self.sections or leaf not in self.sections.quantities(class_name):
+            return ()
+        return tuple(f"{place}.{leaf}" for place in self.sections.places(class_name, outside=outside))
+
     def archive_path(self, name: str) -> str:
         """Return the path in the archive (and in ``quantities``) of a name of the search index."""
         first = name.partition(".")[0]
-        at_root = any(first in names for names in self._tables["sections"][self._tables["root"]])
-        return name if at_root else f"metadata.{name}"
+        return name if first in self.sections.children("") else f"metadata.{name}"
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """Return the names one step below ``prefix`` (``""``: below the root), in order."""
         start = f"{prefix}." if prefix else ""
         below = {name[len(start) :].partition(".")[0] for name in self._search if name.startswith(start)}
-        section = self._section_at(prefix)
-        if section is not None:
-            quantities, subsections = self._tables["sections"][section]
-            below |= {*quantities, *subsections}
+        if self.successor(prefix) is None:
+            below |= self.sections.children(prefix)
         if not prefix:
+            below -= LEGACY.keys()
             below |= {*SHORT_NAMES, *(name for name in _RETURNED_ONLY if "." not in name)}
         return tuple(sorted(below))
 
@@ -171,7 +240,7 @@ class Catalogue:
         """Return the references that the path ``name`` leads through, outermost first, in full."""
         names = name.split(".")
         heads = (".".join(names[:end]) for end in range(1, len(names)))
-        return tuple(head for head in heads if self._is_reference(head))
+        return tuple(head for head in heads if self.sections.is_reference(head))
 
     def nearest(self, name: str, count: int = 5) -> tuple[str, ...]:
         """Return known names that resemble ``name``, best first."""
@@ -181,97 +250,80 @@ class Catalogue:
         by_whole = difflib.get_close_matches(name, pool, n=count, cutoff=0.6)
         leaves = {known.rpartition(".")[2]: known for known in reversed(pool)}
         by_leaf = [leaves[leaf] for leaf in difflib.get_close_matches(wanted, leaves, n=count, cutoff=0.75)]
-        return tuple(dict.fromkeys([*same_leaf, *by_whole, *by_leaf]))[:count]
+        found = [*self._nearest_inside(name), *same_leaf, *by_whole, *by_leaf]
+        return tuple(dict.fromkeys(found))[:count]
+
+    def _nearest_inside(self, name: str) -> list[str]:
+        """Return names that differ in the first step that is not known, and lead on from there as typed."""
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            above = ".".join(parts[:end])
+            children = self.children(above) if self.sections.at(above) is not None else ()
+            if not children:
+                continue
+            near = difflib.get_close_matches(parts[end], children, n=2, cutoff=0.7)
+            return [one for child in near if self.find(one := ".".join([above, child, *parts[end + 1 :]]))]
+        return []
 
     def _look_up(self, name: str) -> Quantity | None:
         name = name.removeprefix("metadata.")
         row = self._search.get(name)
         if row is None:
-            archive = self._archive_row(name)
-            return None if archive is None else self._from_archive(name, archive)
+            return None if self.successor(name) is not None else self._in_archive(name)
         kind, shape, index, unit, nested, flags, enum, _ = row
         is_view = "f" in flags
-        repeats = self._repeats(name.rpartition(".")[0] if is_view else name)
         return Quantity(
             name=name,
-            kind=_KINDS.get(kind, "other"),
+            kind=kind_of(kind),
             type=kind,
             shape=tuple(shape),
             unit=_CORRECTED_UNITS.get(name, unit),
             index=index,
             nested=nested,
-            repeats=repeats,
-            members=() if enum is None else tuple(self._tables["enums"][enum]),
+            repeats=self._repeats(name.rpartition(".")[0] if is_view else name),
+            members=self._members(enum),
             searchable=index is not None and index not in {"nested", "object"},
             returnable=not is_view,
             is_view=is_view,
             all_by_default="m" in flags,
         )
 
-    def _from_archive(self, name: str, row: Any) -> Quantity:
-        kind, shape, unit, enum = row
+    def _in_archive(self, name: str) -> Quantity | None:
+        place = self.sections.at(name)
+        if place is not None:
+            return Quantity(name, "section", "section", repeats=place.repeats, target=place.target)
+        stored = self.sections.quantity(name)
+        if name in _RETURNED_ONLY:
+            stored = Row("str", [], None, None, None)
+        if stored is None:
+            return None
+        row = self.sections.resolved(stored)
         return Quantity(
             name=name,
-            kind=_KINDS.get(kind, "other"),
-            type=kind,
-            shape=tuple(shape),
-            unit=_CORRECTED_UNITS.get(name, unit),
+            kind=kind_of(row.type),
+            type=stored.type,
+            shape=tuple(row.shape),
+            unit=_CORRECTED_UNITS.get(name, row.unit),
             repeats=self._repeats(name),
-            members=() if enum is None else tuple(self._tables["enums"][enum]),
+            members=self._members(row.enum),
             returnable=name in _RETURNED_ONLY,
+            target=stored.target,
         )
 
-    def _archive_row(self, name: str) -> tuple[str, list[Any], str | None, int | None] | None:
-        section = self._section_at(name)
-        if section is not None:
-            return "section", [], None, None
-        parent, _, leaf = name.rpartition(".")
-        above = self._section_at(parent)
-        if above is None:
-            return None
-        if name in _RETURNED_ONLY:
-            return "str", [], None, None
-        sections = self._tables["sections"]
-        row = sections[above][0].get(leaf)
-        if row is None and not parent:
-            row = sections[sections[above][1]["metadata"][0]][0].get(leaf)
-        return None if row is None else (row[0], row[1], row[2], row[4])
-
-    def _is_reference(self, path: str) -> bool:
-        parent, _, leaf = path.rpartition(".")
-        above = self._section_at(parent)
-        row = None if above is None else self._tables["sections"][above][0].get(leaf)
-        return row is not None and row[0] == "reference"
-
-    def _section_at(self, path: str) -> str | None:
-        """Return the section class at ``path``; references are followed."""
-        found = self._walk(path)
-        return None if found is None else found[0]
+    def _members(self, enum: int | None) -> tuple[str, ...]:
+        return () if enum is None else tuple(self._tables["enums"][enum])
 
     def _repeats(self, name: str) -> tuple[str, ...]:
-        found = self._walk(name) or self._walk(name.rpartition(".")[0])
-        return () if found is None else found[1]
+        place = self.sections.at(name) or self.sections.at(name.rpartition(".")[0])
+        return () if place is None else place.repeats
 
-    def _walk(self, path: str) -> tuple[str, tuple[str, ...]] | None:
-        """Return the class of the section at ``path`` and the repeating sections on the way."""
-        sections, section = self._tables["sections"], self._tables["root"]
-        names = path.split(".") if path else []
-        hidden = bool(names) and names[0] not in sections[section][1] and names[0] not in sections[section][0]
-        repeats: list[str] = []
-        for position, name in enumerate(["metadata", *names] if hidden else names):
-            quantities, subsections = sections[section]
-            row = quantities.get(name)
-            if name in subsections:
-                section, repeating = subsections[name]
-            elif row is not None and row[0] == "reference":
-                section, repeating = row[3], bool(row[1])
-            else:
-                return None
-            if section not in sections:
-                return None
-            if repeating:
-                repeats.append(".".join(names[: position if hidden else position + 1]))
-        return section, tuple(repeats)
+
+def kind_of(type_word: str) -> Kind:
+    """Return the kind of a value whose type NOMAD calls so: ``float64`` is a ``number``."""
+    if type_word in _KINDS:
+        return _KINDS[type_word]
+    whole = re.fullmatch(r"(u?int|float)\d*", type_word)
+    return "other" if whole is None else "number" if whole[1] == "float" else "integer"
 
 
 def check_release(release: object) -> None:

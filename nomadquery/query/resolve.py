@@ -344,7 +344,15 @@ def custom_quantity(name: str) -> Quantity:
 
 
 def unknown_quantity(name: str, catalogue: Catalogue) -> QuantityNotFound:
-    """Return the error for a name that nobody knows, with the nearest ones."""
+    """Return the error for a name that nobody knows, with the nearest ones or the successor of an old one."""
+    successor = catalogue.successor(name)
+    if successor is not None:
+        return QuantityNotFound(
+            f"{name!r} is a path of old archives, which NOMAD no longer fills; its successor is "
+            f"{successor!r}. To ask archives that still have it write Q[{name!r}].unchecked().",
+            name=name,
+            nearest=(successor,),
+        )
     nearest = catalogue.nearest(name)
     hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
     release = f" {catalogue.release}" if catalogue.release else ""
