@@ -1,77 +1,18 @@
-"""What of an entry the local deployment returns: metadata `required` and archive `required`."""
+"""What of an entry the local deployment returns: metadata `required`, and the forms of the archive's.
+
+The cases of archive `required` are in `test_required_cases`.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nomadquery.errors import RequestRefused
-from nomadquery.local.archives import checked_required, required_part
 from nomadquery.local.select import rebuilt_values
 from tests.local_entries import a_store, an_archive, ask, query
 
-CASES = json.loads((Path(__file__).parent / "data" / "required-cases.json").read_text())
-ARCHIVE = CASES["archives"][CASES["entry_id"]]
 GAP = "results.properties.electronic.band_gap"
-
-#: Cases that follow references: the local deployment refuses these by name.
-FOLLOWING_REFERENCES = {
-    "include-resolved-root",
-    "ref-dict",
-    "ref-dict-inplace",
-    "ref-chain",
-    "ref-chain-inplace",
-    "ref-include-resolved",
-    "ref-include-resolved-inplace",
-    "ref-list",
-    "ref-list-index",
-    "ref-list-inplace",
-    "wf2-ref",
-    "wf2-dangling",
-    "wf2-dangling-inplace",
-    "cross-entry",
-    "cross-entry-inplace",
-    "cross-entry-missing",
-    "cross-entry-resolved-inplace",
-    "cross-entry-deep",
-    "inplace-false",
-    "inplace-nested",
-}
-
-
-def answer_to(case: dict[str, Any]) -> tuple[int, Any]:
-    """Ask a deployment that holds the cases' archive as each case was asked."""
-    store = a_store()
-    document = {**ARCHIVE["metadata"], "published": True, "with_embargo": False}
-    store.add_entries([(document, ARCHIVE)])
-    body = {"required": case["required"]} if "required" in case else {}
-    return ask(store, "POST", f"entries/{CASES['entry_id']}/archive/query", body)
-
-
-@pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["id"])
-def test_archive_required_is_applied_as_nomad_does(case: dict[str, Any]) -> None:
-    """Every executed case gives NOMAD's archive or refusal, or is refused because of references."""
-    status, content = answer_to(case)
-    if case["id"] in FOLLOWING_REFERENCES:
-        assert status == 400
-        assert "does not do this: follow references" in content["detail"]
-    elif case["status"] == 200:
-        assert (status, content["data"]["archive"]) == (200, case["archive"])
-    else:
-        expected = case["error"]["detail"]
-        if isinstance(expected, dict):
-            expected = {name: said for name, said in expected.items() if name != "exception_traceback"}
-        assert (status, content["detail"]) == (case["status"], expected)
-
-
-def test_a_reference_is_returned_as_it_stands() -> None:
-    """A star on a reference gives its text; nothing is resolved."""
-    required = {"workflow": {"calculation_result_ref": "*"}}
-    part = required_part(ARCHIVE, checked_required(required))
-    assert part == {"workflow": [{"calculation_result_ref": "/run/0/calculation/2"}], "m_ref_archives": {}}
 
 
 def test_a_wrong_directive_is_noticed_only_where_an_archive_is_read() -> None:
@@ -94,12 +35,26 @@ def test_the_answer_cannot_change_the_archive() -> None:
 
 
 @pytest.mark.parametrize("required", [3, ["*"], True])
-def test_only_an_object_or_a_text_is_a_required(required: Any) -> None:
+@pytest.mark.parametrize("path", ["entries/archive/query", "entries/a/archive/query"])
+def test_only_an_object_or_a_text_is_a_required(path: str, required: Any) -> None:
     """Anything else is found by NOMAD's request model."""
-    with pytest.raises(RequestRefused) as caught:
-        checked_required(required)
-    assert caught.value.status == 422
-    assert [found["type"] for found in caught.value.detail] == ["string_type", "dict_type"]
+    status, content = ask(a_store(an_archive("a")), "POST", path, {"required": required})
+    assert status == 422
+    assert [found["type"] for found in content["detail"]] == ["string_type", "dict_type"]
+
+
+def test_a_page_of_archives_takes_null_for_everything() -> None:
+    """As NOMAD does; one archive asked for alone fails over it."""
+    status, content = ask(a_store(an_archive("a")), "POST", "entries/archive/query", {"required": None})
+    assert (status, content["required"]) == (200, "*")
+    assert content["data"][0]["archive"].keys() == {"metadata", "run", "results", "m_ref_archives"}
+
+
+def test_in_place_is_checked_even_without_hits() -> None:
+    """Unlike wrong directives, which an empty page does not notice."""
+    body = {"query": {"entry_id:any": ["a"]}, "required": {"resolve-inplace": "yes"}}
+    status, content = ask(a_store(), "POST", "entries/archive/query", body)
+    assert (status, content["detail"][0]["msg"]) == (422, "resolve-inplace is not a bool")
 
 
 def included(*names: str) -> Any:

@@ -111,6 +111,13 @@ class LocalStore:
             raise CacheCorrupt(f"The archive of {entry_id} in {self._place} is damaged: {error}") from error
         return archive
 
+    def entry_of(self, upload_id: str, mainfile: str) -> str | None:
+        """Return the id of the (first) entry of a mainfile, ``None`` if there is none."""
+        query = "SELECT min(entry_id) FROM entries WHERE upload_id = ? AND mainfile = ?"
+        with self._reading() as connection:
+            entry_id: str | None = connection.execute(query, (upload_id, mainfile)).fetchone()[0]
+        return entry_id
+
     def add_archives(
         self, archives: Iterable[Mapping[str, Any]], *, people: Known = _NOBODY, datasets: Known = _NOBODY
     ) -> int:
