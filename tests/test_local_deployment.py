@@ -142,25 +142,6 @@ def test_terms_count_entries_and_items() -> None:
     assert answer["aggregations"]["types"]["terms"]["data"] == [most]
 
 
-@pytest.mark.parametrize(
-    ("aggregation", "named"),
-    [
-        ({"histogram": {"quantity": "results.material.n_elements", "interval": 1}}, "histogram"),
-        ({"statistics": {"metrics": ["n_entries"]}}, "statistics"),
-        ({"terms": {"quantity": "upload_id", "pagination": {"page_size": 2}}}, "pagination"),
-        ({"terms": {"quantity": "upload_id", "metrics": ["n_entries"]}}, "metrics"),
-    ],
-)
-def test_what_the_local_deployment_does_not_aggregate_is_refused_by_name(
-    aggregation: dict[str, Any], named: str
-) -> None:
-    """400, with the word in the detail."""
-    status, content = ask(a_store(), "POST", "entries/query", {"aggregations": {"a": aggregation}})
-    assert status == 400
-    assert content["detail"].startswith("The local deployment of nomadquery does not do this:")
-    assert named in content["detail"]
-
-
 def test_pages_of_archives_leave_out_entries_without_one() -> None:
     """The total counts them, the data do not hold them."""
     store = a_store(an_archive("a"))

@@ -1,185 +1,342 @@
-"""The ``terms`` aggregation: how many entries have which value.
+"""Aggregations as NOMAD 2.0.0 answers them: what is counted over all hits of a search.
 
-Of NOMAD's aggregations only this one, with ``size`` and ``include``; the others, and what
-else ``terms`` can do, are refused by name. Two differences from a server: no buckets of
-count 0 for values of a fixed list that do not occur, and always 10 buckets by default.
+Numbers are exact; a server's search engine estimates percentiles, and numbers of different values,
+where there are many. Sources: ``tests/data/aggregation-cases.json``, and answers of a running server to
+the same entries.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from nomadquery.errors import RequestRefused
-from nomadquery.local.matching import values_at
-from nomadquery.local.refusals import (
-    Problem,
-    failed_check,
-    malformed,
-    not_a_quantity,
-    not_an_object,
-    not_done_here,
-    problem,
-    unforeseen,
-)
+from nomadquery.local import buckets
+from nomadquery.local.aggregation_form import Asked
+from nomadquery.local.bucket_contents import checked_metrics, empty, examples, filled, metrics_of
+from nomadquery.local.buckets import MOST_BUCKETS, Bucket, Document, Item, TooManyBuckets
+from nomadquery.local.composite import page_of_values
+from nomadquery.local.refusals import failed_check, not_a_quantity, refused_by_engine, unforeseen
 from nomadquery.local.select import is_doc_quantity
 from nomadquery.query.catalogue import Catalogue, Quantity
+from nomadquery.query.criteria import EVERYTHING, And, Criterion, Not, Optimade, Or, Within
+from nomadquery.query.resolve import custom_quantity
 
-Document = Mapping[str, Any]
+Json = dict[str, Any]
+#: Returns the hits of the search, without its criteria on the quantity that is named.
+FindHits = Callable[[str | None], Iterable[Document]]
 
-#: NOMAD takes the first of these that an aggregation names.
-_TYPES: Final = (
-    "terms",
-    "histogram",
-    "date_histogram",
-    "auto_date_histogram",
-    "min_max",
-    "percentiles",
-    "statistics",
-)
-_NOT_DONE: Final = ("pagination", "entries", "metrics", "exclude_from_search")
-_PART: Final = re.compile(r"[a-zA-Z0-9_\-\s]+")
+_NUMBERS: Final = frozenset({"integer", "long", "float", "double", "date"})
+_WHOLE: Final = frozenset({"integer", "long", "date"})
+_SEARCH_QUANTITIES: Final = "search_quantities"
 _DEFAULT_SIZE: Final = 10
+_DEFAULT_SIZES: Final = {
+    **{
+        f"results.material.{part}{name}": 20
+        for part in ("", "topology.")
+        for name in ("compound_type", "functional_type")
+    },
+    "results.method.simulation.dft.jacobs_ladder": 100,
+    "results.method.simulation.dft.xc_functional_type": 100,
+}
+#: The one quantity with a fixed list of values: the programs that nomad-lab 2.0.0 has parsers for.
+_PROGRAMS: Final = """
+    ABACUS ABINIT AFLOW Amber AMS ASAP ASE ASR Atomate BigDFT BOPfox CASTEP CHARMM CP2K CPMD CRYSTAL DFTB+
+    DL_POLY DMol3 eDMFT ElaStic Elk exciting FHI-aims FHI-vibes FLEUR FPLO GAMESS Gaussian GPAW GROMACS GROMOS
+    GULP H5MD LAMMPS libAtoms LOBSTER magres Molcas MOPAC NAMD NWChem OCEAN Octopus ONETEP OpenKIM OpenMX ORCA
+    phonopy Psi4 Qball Qbox QuantumATK QuantumESPRESSO QuantumEspressoEPW QuantumESPRESSOXSpectra
+    QuantumEspressPhonon SIESTA solid_dmft TBStudio Tinker TURBOMOLE VASP w2dynamics Wannier90 WIEN2k xTB
+    YAMBO unavailable
+"""
+_FIXED_VALUES: Final = {"results.method.simulation.program_name": tuple(_PROGRAMS.split())}
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """A sound ``terms`` aggregation.
-
-    Attributes
-    ----------
-    quantity : Quantity
-        Exact text or truth.
-    size : int
-        How many values are returned, the most frequent ones.
-    include : str, tuple of str or None
-        Only values that contain this text, or that are among these.
-    """
-
-    quantity: Quantity
-    size: int
-    include: str | tuple[str, ...] | None
-
-    def to_json(self, documents: Iterable[Document]) -> dict[str, Any]:
-        """Return the aggregation as NOMAD answers it, most frequent values first, then by value."""
-        echo: dict[str, Any] = {
-            "quantity": self.quantity.name,
-            "exclude_from_search": False,
-            "metrics": [],
-            "size": self.size,
-        }
-        if self.include is not None:
-            echo["include"] = self.include if isinstance(self.include, str) else list(self.include)
-        return {"terms": {**echo, "data": self._buckets(documents)}}
-
-    def _buckets(self, documents: Iterable[Document]) -> list[dict[str, Any]]:
-        n_entries: Counter[Any] = Counter()
-        n_items: Counter[Any] = Counter()
-        for document in documents:
-            items = [value for value in self._values(document) if self._is_included(value)]
-            n_items.update(items)
-            n_entries.update(set(items))
-        ranked = sorted(n_items.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [
-            {"count": n_entries[value], "nested_count": count, "value": value}
-            for value, count in ranked[: self.size]
-        ]
-
-    def _values(self, document: Document) -> Iterable[Any]:
-        """Return the values of an entry, each once, or once for each item that the index keeps apart."""
-        section = self.quantity.nested
-        if section is None:
-            return set(values_at(document, self.quantity.name.split(".")))
-        steps = self.quantity.name.removeprefix(f"{section}.").split(".")
-        items = values_at(document, section.split("."))
-        return [value for item in items for value in set(values_at(item, steps))]
-
-    def _is_included(self, value: Any) -> bool:
-        if self.include is None:
-            return True
-        return self.include in str(value) if isinstance(self.include, str) else value in self.include
+def check_types(asked: Mapping[str, Asked]) -> None:
+    """Raise what NOMAD answers if an aggregation names no type (500)."""
+    if not all(one.kind for one in asked.values()):
+        raise unforeseen("NotImplementedError")
 
 
-def parse_aggregations(given: Any, catalogue: Catalogue, problems: list[Problem]) -> dict[str, Terms]:
-    """Return the aggregations of a request by name; what its form lacks is added to ``problems``.
+def answer_aggregations(asked: Mapping[str, Asked], catalogue: Catalogue, hits: FindHits) -> Json:
+    """Return the answer to each aggregation, by its name.
 
     Raises
     ------
     RequestRefused
-        If an aggregation names no type (500, as in NOMAD), or another than ``terms``.
+        As NOMAD or its search engine refuses it.
     """
-    if given is None:
-        raise unforeseen("AttributeError", "'NoneType' object has no attribute 'items'")
-    loc = ["body", "aggregations"]
-    if not isinstance(given, Mapping):
-        problems.append(problem("dict_type", loc, "Input should be a valid dictionary", given))
-        return {}
-    return {name: _parsed(name, one, catalogue, problems) for name, one in given.items()}
+    is_excluding = any(one.fields.get("exclude_from_search") for one in asked.values())
+    answers = {}
+    for name, one in asked.items():
+        left_out = one.quantity if one.fields.get("exclude_from_search") else None
+        try:
+            answers[name] = _Question(name, one, catalogue, is_excluding).answer(list(hits(left_out)))
+        except TooManyBuckets as error:
+            reason = (
+                f"Trying to create too many buckets. Must be less than or equal to: [{MOST_BUCKETS}] but was "
+                f"[{error}]."
+            )
+            said = f"ApiError(503, 'search_phase_execution_exception', {reason!r})"
+            raise unforeseen("ApiError", said) from error
+    return answers
 
 
-def _parsed(name: str, given: Any, catalogue: Catalogue, problems: list[Problem]) -> Terms:
-    if not isinstance(given, Mapping):
-        raise malformed([*problems, not_an_object(["body", "aggregations", name], given)])
-    kind = next((kind for kind in _TYPES if given.get(kind) is not None), None)
-    if kind is None:
-        raise unforeseen("NotImplementedError")
-    if kind != "terms":
-        raise not_done_here(f"aggregations of the type {kind}")
-    terms, loc = given["terms"], ["body", "aggregations", name, "terms"]
-    if not isinstance(terms, Mapping):
-        raise malformed([*problems, not_an_object(loc, terms)])
-    unable = [option for option in _NOT_DONE if terms.get(option)]
-    if unable:
-        raise not_done_here(f"{', '.join(unable)} in a terms aggregation")
-    found = _form_problems(terms, loc)
-    if found:
-        raise malformed([*problems, *found])
-    include = terms.get("include")
-    return Terms(
-        _checked_quantity(name, terms["quantity"], catalogue),
-        terms.get("size") or _DEFAULT_SIZE,
-        tuple(include) if isinstance(include, list) else include,
-    )
+def without(criterion: Criterion, quantity: str) -> Criterion:
+    """Return the tree with every criterion on the quantity satisfied, as ``exclude_from_search`` does.
+
+    Meant for top-level criteria, as in NOMAD. Inside ``not`` nothing is left to match on a server; here
+    ``not`` of one value is the same as ``none``, whose criterion is satisfied.
+    """
+    match criterion:
+        case And(parts):
+            return And(tuple(without(part, quantity) for part in parts))
+        case Or(parts):
+            return Or(tuple(without(part, quantity) for part in parts))
+        case Not(inner):
+            return Not(without(inner, quantity))
+        case Within(section, parts):
+            return Within(section, tuple(without(part, quantity) for part in parts))
+        case Optimade():
+            return criterion
+        case _:
+            return EVERYTHING if criterion.quantity == quantity else criterion
 
 
-def _form_problems(terms: Mapping[str, Any], loc: Sequence[str]) -> list[Problem]:
-    found: list[Problem] = []
-    if not isinstance(terms.get("quantity"), str):
-        found.append(problem("missing", [*loc, "quantity"], "Field required", terms))
-    size = terms.get("size")
-    if size is not None and (not isinstance(size, int) or size <= 0):
-        msg = "Input should be greater than 0"
-        found.append(problem("greater_than", [*loc, "size"], msg, size, gt=0))
-    include = terms.get("include")
-    if isinstance(include, str) and not _PART.fullmatch(include):
-        where, pattern = [*loc, "include", "constrained-str"], r"^[a-zA-Z0-9_\-\s]+$"
-        msg = f"String should match pattern '{pattern}'"
-        found.append(problem("string_pattern_mismatch", where, msg, include, pattern=pattern))
-    elif include is not None and not isinstance(include, str | list):
-        found.append(
-            problem("list_type", [*loc, "include", "list[str]"], "Input should be a valid list", include)
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is counted: the quantity, the word of the index for its values, and the items.
+
+    ``section`` is the nested section whose objects the items are, ``None`` for entries.
+    """
+
+    quantity: Quantity
+    index: str
+    items: Sequence[Item]
+    section: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One aggregation of a search.
+
+    Attributes
+    ----------
+    name : str
+    asked : Asked
+    catalogue : Catalogue
+    is_excluding : bool
+        Whether any aggregation of the search leaves criteria out.
+    """
+
+    name: str
+    asked: Asked
+    catalogue: Catalogue
+    is_excluding: bool
+
+    def answer(self, documents: Sequence[Document]) -> Json:
+        """Return ``{type: {fields, "data": …}}``; fields without a value are left out."""
+        kind, fields = self.asked.kind, dict(self.asked.fields)
+        if kind == "statistics":
+            metrics = checked_metrics(fields["metrics"])
+            return {kind: {"metrics": list(metrics), "data": metrics_of(documents, metrics)}}
+        counted = self._counted(documents)
+        match kind:
+            case "terms":
+                found = self._terms(counted)
+            case "histogram":
+                found = self._histogram(counted)
+            case "date_histogram":
+                found = {"data": self._by_dates(counted)}
+            case "auto_date_histogram":
+                found = self._by_round_interval(counted)
+            case "min_max":
+                values = [float(value) for item in counted.items for value in item.values]
+                found = {"data": [min(values), max(values)] if values else [None, None]}
+            case _:
+                found = {"data": self._percentiles(counted, documents)}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        answer = {**fields, **found}
+        return {kind: {name: value for name, value in answer.items() if value is not None}}
+
+    def _counted(self, documents: Sequence[Document]) -> _Counted:
+        """Return what is counted, or refuse a quantity that the type cannot take."""
+        name = self.asked.quantity
+        if not is_doc_quantity(name, self.catalogue):
+            raise not_a_quantity(name, ["aggregation", "quantity"])
+        quantity = self.catalogue.find(name)
+        if quantity is None:
+            items, kind = buckets.custom_items(documents, name)
+            quantity = custom_quantity(name)
+            kind = kind if quantity.kind == "other" else quantity.kind
+            index = {"text": "keyword", "number": "double", "integer": "long", None: "keyword"}.get(
+                kind, kind
+            )
+            counted = _Counted(quantity, index or "keyword", items, _SEARCH_QUANTITIES)
+        else:
+            index = quantity.index or ("reference" if quantity.type == "section_reference" else "object")
+            items = buckets.items_of(documents, quantity) if index not in {"reference", "object"} else []
+            counted = _Counted(quantity, index, items, quantity.nested)
+        self._check_kind(counted)
+        return counted
+
+    def _check_kind(self, counted: _Counted) -> None:
+        kind = self.asked.kind
+        if kind == "terms":
+            if counted.index not in {"keyword", "boolean"}:
+                msg = "The aggregation quantity cannot be used in a terms aggregation."
+                raise failed_check(msg, ["aggregation", self.name, "terms", "quantity"])
+            return
+        if counted.index == "reference":
+            raise unforeseen("NotImplementedError", "Resolving section references is not supported.")
+        is_of_dates = kind in {"date_histogram", "auto_date_histogram"}
+        if counted.index == "date" or (counted.index in _NUMBERS and not is_of_dates):
+            return
+        by_number = kind == "histogram" and self.asked.fields["buckets"] is not None
+        named = "mix-max" if kind == "min_max" or by_number else kind.replace("_", " ")
+        place = "min_max" if named == "mix-max" else "histogram" if is_of_dates else kind
+        msg = f"The quantity SearchQuantity({counted.quantity.name}) cannot be used in a {named} aggregation"
+        raise failed_check(msg, ["aggregations", self.name, place, "quantity"])
+
+    def _bucket(self, bucket: Bucket, value: Any, *, is_nested: bool = False) -> Json:
+        return filled(bucket, value, checked_metrics(self.asked.fields["metrics"]), is_nested=is_nested)
+
+    def _terms(self, counted: _Counted) -> Json:
+        fields = self.asked.fields
+        entries = fields["entries"]
+        paging: Json = {}
+        if fields["pagination"] is not None:
+            self._check_pagination()
+            chosen, paging = page_of_values(
+                counted.items, counted.quantity, fields["pagination"], self.name, self.catalogue
+            )
+        else:
+            fixed = _FIXED_VALUES.get(counted.quantity.name, ())
+            default = _DEFAULT_SIZES.get(counted.quantity.name) or len(fixed) or _DEFAULT_SIZE
+            paging = {"size": fields["size"] or default}
+            wanted = (one for one in buckets.by_value(counted.items) if _includes(one.key, fields["include"]))
+            chosen = list(wanted)[: paging["size"]]
+        data = []
+        for bucket in chosen:
+            one = self._bucket(bucket, bucket.key, is_nested=counted.section is not None)
+            if entries is not None:
+                one["entries"] = examples(bucket, entries, counted.section)
+            data.append(one)
+        metrics = checked_metrics(fields["metrics"])
+        if fields["pagination"] is None:
+            found = {bucket.key for bucket in chosen}
+            values = _FIXED_VALUES.get(counted.quantity.name, ())
+            data += [empty(value, metrics) for value in values if value not in found]
+        return {**paging, "data": data}
+
+    def _check_pagination(self) -> None:
+        loc = ["aggregations", self.name, "terms", "pagination"]
+        if self.is_excluding:
+            msg = "Aggregation pagination cannot be used with exclude_from_search in the same request"
+            raise failed_check(msg, loc)
+        if self.asked.fields["size"] is not None:
+            raise failed_check("You cannot paginate and provide an extra size parameter.", loc)
+
+    def _histogram(self, counted: _Counted) -> Json:
+        fields = self.asked.fields
+        bounds = fields["extended_bounds"] or {}
+        if fields["buckets"] is None:
+            interval, offset = fields["interval"], fields["offset"] or 0.0
+            found = buckets.by_interval(counted.items, interval, offset, bounds)
+            return {"data": [self._bucket(one, float(one.key)) for one in found]}
+        values = [value for item in counted.items for value in item.values]
+        width = None
+        if values or len(bounds) == 2:
+            low, high = min([*values, *_bound(bounds, "min")]), max([*values, *_bound(bounds, "max")])
+            exact = (high - low) / fields["buckets"]
+            width = float(math.ceil(exact)) if counted.index in _WHOLE else (1 + 1e-12) * exact
+        found = buckets.by_interval(counted.items, width or 1.0, 0.0, bounds)
+        only = float(low) if values and not width else None
+        data = [self._bucket(one, float(one.key) if only is None else only) for one in found]
+        return {"interval": width or None, "offset": 0.0, "data": data}
+
+    def _by_dates(self, counted: _Counted) -> list[Json]:
+        calendar, length = self.asked.fields["calendar_interval"], self.asked.fields["fixed_interval"]
+        try:
+            if calendar is not None:
+                found = buckets.by_calendar(counted.items, calendar)
+            else:
+                found = buckets.by_length(counted.items, length)
+        except KeyError as error:
+            raise _refused_interval(calendar, length) from error
+        return [self._bucket(one, buckets.day_of(one.key)) for one in found]
+
+    def _by_round_interval(self, counted: _Counted) -> Json:
+        most = self.asked.fields["buckets"]
+        if most <= 0:
+            raise refused_by_engine(f"Number of buckets must be positive, not {most}.")
+        interval, found = buckets.by_round_interval(counted.items, most)
+        return {"data": [self._bucket(one, float(one.key)) for one in found], "interval": interval}
+
+    def _percentiles(self, counted: _Counted, documents: Sequence[Document]) -> list[Json]:
+        fields = self.asked.fields
+        if any(not 0 <= percent <= 100 for percent in fields["percents"]):
+            raise refused_by_engine("percent must be in [0,100]")
+        if fields["group_by"] is None:
+            values = [value for item in counted.items for value in item.values]
+            return self._group("all", values, len(values))
+        values_by_entry: dict[str, list[Any]] = {}
+        for item in counted.items:
+            values_by_entry.setdefault(item.entry_id, []).extend(item.values)
+        data = []
+        for bucket in self._groups(documents):
+            values = [value for item in bucket.items for value in values_by_entry.get(item.entry_id, ())]
+            label = str(int(bucket.key)) if isinstance(bucket.key, bool) else str(bucket.key)
+            data += self._group(label, values, len(bucket.items))
+        return data
+
+    def _group(self, label: str, values: Sequence[float], count: int) -> list[Json]:
+        """Return the percentiles of a group, nothing for one without values."""
+        percents = self.asked.fields["percents"]
+        found = buckets.percentiles(values, percents)
+        if not found:
+            return []
+        return [{"label": label, "percentiles": {str(p): found[p] for p in percents}, "count": count}]
+
+    def _groups(self, documents: Sequence[Document]) -> list[Bucket]:
+        name, size = self.asked.fields["group_by"], self.asked.fields["group_by_size"]
+        loc = ["aggregation", self.name, "percentiles", "group_by"]
+        if not is_doc_quantity(name, self.catalogue):
+            raise not_a_quantity(name, loc)
+        quantity = self.catalogue.find(name)
+        if quantity is None:
+            msg = "Percentiles aggregation with a group_by on dynamic quantity is not supported"
+            raise unforeseen("NotImplementedError", msg)
+        if quantity.index not in {"keyword", "boolean"}:
+            raise failed_check("The group_by quantity cannot be used in a terms aggregation.", loc)
+        if size <= 0:
+            raise refused_by_engine(
+                f"[size] must be greater than 0. Found [{size}] in [agg:{self.name}:groups]"
+            )
+        if quantity.nested is not None:
+            return []  # entries themselves have no such field
+        return buckets.by_value(buckets.items_of(documents, quantity))[:size]
+
+
+def _includes(value: Any, include: str | Sequence[str] | None) -> bool:
+    if include is None:
+        return True
+    if isinstance(value, bool):  # no text to be part of
+        return not isinstance(include, str) and str(value).lower() in include
+    return include in value if isinstance(include, str) else value in include
+
+
+def _bound(bounds: Mapping[str, float], side: str) -> list[float]:
+    return [bounds[side]] if side in bounds else []
+
+
+def _refused_interval(calendar: str | None, length: str | None) -> RequestRefused:
+    if calendar is not None:
+        reason = f"The supplied interval [{calendar}] could not be parsed as a calendar interval."
+    else:
+        reason = (
+            f"failed to parse setting [date_histogram.fixedInterval] with value [{length}] as a time value: "
+            "unit is missing or unrecognized"
         )
-    return found
-
-
-def _checked_quantity(name: str, quantity_name: str, catalogue: Catalogue) -> Quantity:
-    if not is_doc_quantity(quantity_name, catalogue):
-        raise not_a_quantity(quantity_name, ["aggregation", "quantity"])
-    quantity = catalogue.find(quantity_name)
-    if quantity is None:
-        raise (
-            _not_for_terms(name)
-            if "#" not in quantity_name
-            else not_done_here("aggregations over custom schemas")
-        )
-    if quantity.index not in ("keyword", "boolean"):
-        raise _not_for_terms(name)
-    return quantity
-
-
-def _not_for_terms(name: str) -> RequestRefused:
-    msg = "The aggregation quantity cannot be used in a terms aggregation."
-    return failed_check(msg, ["aggregation", name, "terms", "quantity"])
+    return refused_by_engine(reason)

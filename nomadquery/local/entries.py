@@ -6,13 +6,15 @@ status and ``detail``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, Literal
 
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, RequestRefused
-from nomadquery.local import archives
-from nomadquery.local.aggregate import Terms, parse_aggregations
+from nomadquery.local.aggregate import answer_aggregations, check_types, without
+from nomadquery.local.aggregation_form import Asked, parse_aggregations
+from nomadquery.local.archives import FindArchive, RequiredReader, check_form
 from nomadquery.local.hits import OWNERS, Document, Hits, Searches, visibility
 from nomadquery.local.paging import Pagination, page_of, parse_pagination
 from nomadquery.local.refusals import (
@@ -46,6 +48,7 @@ _ARCHIVES_OF_ALL: Final = (
     "The owner=all is not allowed for this operation as it will search for entries\n"
     "that you might now be allowed to access."
 )
+_ARCHIVES_KEPT: Final = 16
 _PAGING: Final = ("page_size", "order_by", "order", "page_after_value", "page", "page_offset")
 
 
@@ -57,7 +60,7 @@ class _Search:
     query: Any
     pagination: Pagination
     required: Required | None
-    aggregations: Mapping[str, Terms]
+    aggregations: Mapping[str, Asked]
 
     @property
     def is_sorted(self) -> bool:
@@ -110,11 +113,12 @@ class Entries:
         given = body.get("required", "*")
         if given is None:
             raise unforeseen("AssertionError")
-        required = archives.checked_required(given)
+        check_form(given)
+        reader = RequiredReader(given, self._archives_to_follow())
         document = self._visible(entry_id, "visible")
         if document is None:
             raise no_such_entry(_NO_ARCHIVE_VISIBLE)
-        answer = self._archive_answer(document, required)
+        answer = self._archive_answer(document, reader)
         if answer is None:
             raise no_such_entry("The entry does exist, but it has no archive.")
         return {"entry_id": entry_id, "required": given, "data": answer}
@@ -123,12 +127,14 @@ class Entries:
         """Answer ``POST entries/archive/query``; entries without an archive are left out."""
         search = self._parsed_search(body, of_archives=True)
         given = body.get("required")
-        required = archives.checked_required("*" if given is None else given)
+        given = "*" if given is None else given
+        check_form(given)
         if search.owner == "all":
             raise refused(403, _ARCHIVES_OF_ALL)
         answer = self._page(search, _criterion(search.query))
-        read = (self._archive_answer(document, required) for document in answer["data"])
-        return {**answer, "required": "*" if given is None else given, "data": [one for one in read if one]}
+        reader = RequiredReader(given, self._archives_to_follow())
+        read = (self._archive_answer(document, reader) for document in answer["data"])
+        return {**answer, "required": given, "data": [one for one in read if one]}
 
     def _parsed_search(self, body: Any, *, of_archives: bool = False) -> _Search:
         _object(body)
@@ -139,12 +145,13 @@ class Entries:
             problems.append(not_an_object(["body", "query"], query))
         pagination = parse_pagination(body.get("pagination"), ["body", "pagination"], problems)
         required: Required | None = Required(("entry_id", "upload_id", "parser_name"))
-        aggregations: Mapping[str, Terms] = {}
+        aggregations: Mapping[str, Asked] = {}
         if not of_archives:
             required = parse_required(body.get("required"), ["body", "required"], problems)
-            aggregations = parse_aggregations(body.get("aggregations", {}), self._catalogue, problems)
+            aggregations = parse_aggregations(body.get("aggregations", {}), problems)
         if problems:
             raise malformed(problems)
+        check_types(aggregations)
         visibility(owner)
         return _Search(owner, query, pagination, required, aggregations)
 
@@ -170,10 +177,17 @@ class Entries:
             answer["required"] = required.to_json()
         answer["data"] = [select(hits.documents[entry_id]) for _, _, entry_id in cursors]
         if search.aggregations:
-            answer["aggregations"] = {
-                name: terms.to_json(hits.documents.values()) for name, terms in search.aggregations.items()
-            }
+            answer["aggregations"] = answer_aggregations(
+                search.aggregations,
+                self._catalogue,
+                lambda left_out: self._aggregated(search, criterion, left_out),
+            )
         return answer
+
+    def _aggregated(self, search: _Search, criterion: Criterion, left_out: str | None) -> Iterable[Document]:
+        """Return the hits of a search, without its criteria on the quantity ``left_out``."""
+        wanted = criterion if left_out is None else without(criterion, left_out)
+        return self._hits(search.owner, wanted, search.pagination).documents.values()
 
     def _hits(self, owner: str, criterion: Criterion, paging: Pagination) -> Hits:
         try:
@@ -185,16 +199,29 @@ class Entries:
         document = self._store.document(entry_id)
         return document if document is not None and visibility(owner)(document) else None
 
-    def _archive_answer(self, document: Document, required: Any) -> Json | None:
-        archive = self._store.archive(document["entry_id"])
+    def _archive_answer(self, document: Document, reader: RequiredReader) -> Json | None:
+        entry_id, upload_id = document["entry_id"], document["upload_id"]
+        archive = self._store.archive(entry_id)
         if archive is None:
             return None
         return {
-            "entry_id": document["entry_id"],
-            "upload_id": document["upload_id"],
+            "entry_id": entry_id,
+            "upload_id": upload_id,
             "parser_name": document.get("parser_name"),
-            "archive": archives.required_part(archive, required),
+            "archive": reader.read(archive, entry_id, upload_id),
         }
+
+    def _archives_to_follow(self) -> FindArchive:
+        """Return what finds the archives that references lead to; the last few are kept for one answer."""
+
+        @lru_cache(maxsize=_ARCHIVES_KEPT)
+        def find(kind: Literal["archive", "raw"], name: str, upload_id: str) -> Json | None:
+            entry_id = self._store.entry_of(upload_id, name) if kind == "raw" else name
+            if entry_id is None or self._visible(entry_id, "visible") is None:
+                return None
+            return self._store.archive(entry_id)
+
+        return find
 
     def _criterion_of_parameters(self, parameters: Parameters) -> Criterion:
         names = self._catalogue.names
