@@ -1,4 +1,4 @@
-"""The tables kept on this machine: `list_tables`, `describe`, `remove`, `clear`, `verify`.
+"""The tables and archives kept on this machine: `list_tables`, `describe`, `remove`, `clear`, `verify`.
 
 ::
 
@@ -7,7 +7,8 @@
     cache.remove("0db219")
 
 ``folder`` is the one given to ``Nomad(cache_dir=…)``; else ``NOMADQUERY_CACHE_DIR``, else the user's
-cache folder. Tables are found by the first letters of their key.
+cache folder. Tables are found by the first letters of their key. Whole archives of one deployment and one
+``required`` are kept together and count as one table here, a row for each archive.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from nomadquery.errors import InvalidRequest
 from nomadquery.http.deployment import find_deployment
 from nomadquery.session import cache_folder
-from nomadquery.store.cache import KeptTable, damage_in, find_table, kept_tables, remove_table
+from nomadquery.store.cache import (
+    KeptArchives,
+    KeptData,
+    damage_in,
+    find_kept,
+    kept_data,
+    remove_kept,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +38,13 @@ _COLUMNS = ("key", "deployment", "owner", "query", "rows", "state", "size_bytes"
 def list_tables(folder: str | Path | None = None) -> pd.DataFrame:
     """Return a row for each table, the last fetched first.
 
-    Columns: ``key``, ``deployment``, ``owner``, ``query`` (in words), ``rows``, ``state`` (``complete``;
-    ``partial``: the same call goes on; ``damaged``), ``size_bytes``, ``fetched_at`` (UTC).
+    Columns: ``key``, ``deployment``, ``owner``, ``query`` (in words; of archives what was asked of each),
+    ``rows``, ``state`` (``complete``; ``partial``: the same call goes on; ``damaged``), ``size_bytes``,
+    ``fetched_at`` (UTC; of archives that of the last one).
     """
     import pandas as pd
 
-    rows = [_row(table) for table in kept_tables(_folder(folder))]
+    rows = [_row(table) for table in kept_data(_folder(folder))]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     times = pd.to_datetime(frame["fetched_at"], utc=True, format="ISO8601", errors="coerce")
     return frame.assign(fetched_at=times).astype({"rows": "int64", "size_bytes": "int64"})
@@ -46,14 +55,17 @@ def describe(key: str, *, folder: str | Path | None = None) -> dict[str, Any]:
 
     That is ``key``, ``state``, ``deployment``, ``owner``, ``query`` (in words), ``columns`` (name → unit or
     ``None``), ``sort``, ``limit``, ``rows``, ``size_bytes``, ``fetched_at``, ``release``, ``files`` (paths),
-    ``problems`` (what rows lack) and ``damage``.
+    ``problems`` (what rows lack) and ``damage``. Archives have no columns, sort, limit, release and problems.
 
     Raises
     ------
     CacheError
         If no table, or several, have a key that begins so.
     """
-    table = find_table(_folder(folder), key)
+    table = find_kept(_folder(folder), key)
+    if isinstance(table, KeptArchives):
+        files = [str(path) for path in table.store.files()]
+        return {**dict(zip(_COLUMNS, _row(table), strict=True)), "files": files, "damage": table.damage}
     manifest = table.manifest
     columns = {
         one["name"]: one.get("unit") or one.get("stored_unit") for one in table.request.get("columns", ())
@@ -78,8 +90,8 @@ def remove(key: str, *, folder: str | Path | None = None) -> str:
     CacheError
         If no table, or several, have a key that begins so, or another process is fetching it.
     """
-    table = find_table(_folder(folder), key)
-    remove_table(table)
+    table = find_kept(_folder(folder), key)
+    remove_kept(table)
     return table.key
 
 
@@ -91,9 +103,9 @@ def clear(*, folder: str | Path | None = None) -> list[str]:
     CacheError
         If another process is fetching one of them.
     """
-    tables = kept_tables(_folder(folder))
+    tables = kept_data(_folder(folder))
     for table in tables:
-        remove_table(table)
+        remove_kept(table)
     return [table.key for table in tables]
 
 
@@ -110,7 +122,7 @@ def verify(*keys: str, folder: str | Path | None = None) -> pd.DataFrame:
     import pandas as pd
 
     where = _folder(folder)
-    tables = [find_table(where, key) for key in keys] if keys else kept_tables(where)
+    tables = [find_kept(where, key) for key in keys] if keys else kept_data(where)
     rows = [(table.key, table.n_rows, damage_in(table)) for table in tables]
     return pd.DataFrame(rows, columns=["key", "rows", "damage"]).astype({"damage": "string"})
 
@@ -119,7 +131,7 @@ def _folder(given: str | Path | None) -> Path:
     return cache_folder(given, os.environ)
 
 
-def _row(table: KeptTable) -> tuple[Any, ...]:
+def _row(table: KeptData) -> tuple[Any, ...]:
     request = table.request
     return (
         table.key,

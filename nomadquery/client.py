@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nomadquery.errors import InvalidRequest, QueryError
+from nomadquery.entry import Entry
+from nomadquery.errors import QueryError
 from nomadquery.http.auth import Identity
 from nomadquery.http.deployment import default_deployment, find_deployment
-from nomadquery.http.endpoints import Info, get_entry, parse_entry
+from nomadquery.http.endpoints import Info
 from nomadquery.http.message import Request
 from nomadquery.query.listing import quantities_frame
 from nomadquery.query.query import Query
@@ -95,20 +96,18 @@ class Nomad:
         """
         return make_search(self._session, criteria, owner)
 
-    def entry(self, entry_id: str) -> dict[str, Any]:
-        """Return the metadata of one entry, as ``GET entries/{entry_id}`` gives them; numbers in SI.
+    def entry(self, entry_id: str) -> Entry:
+        """Return one entry: a mapping of its metadata (numbers in stored units), and its `Entry.archive`.
+
+        Nothing is sent before one of them is wanted; `NotFound` is raised then if there is no such entry,
+        or it may not be seen.
 
         Raises
         ------
-        NotFound
-            If there is no such entry, or it may not be seen.
+        InvalidRequest
+            If ``entry_id`` cannot be one.
         """
-        import json
-
-        document = json.loads(bytes(parse_entry(self._session.send(get_entry(entry_id)))))
-        if not isinstance(document, dict):
-            raise InvalidRequest(f"{entry_id!r} is not the id of an entry.")
-        return document
+        return Entry(self._session, entry_id)
 
     def quantities(self, like: str | None = None) -> pd.DataFrame:
         """Return what can be asked and selected: name, short, type, unit, searchable, returnable.

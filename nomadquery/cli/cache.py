@@ -17,14 +17,14 @@ from nomadquery.errors import CacheCorrupt
 
 @click.group("cache")
 def cache() -> None:
-    """List, show, remove and verify the tables kept on this machine."""
+    """List, show, remove and verify the tables and archives kept on this machine."""
 
 
 @cache.command("list")
 @cache_option
 @output_options
 def list_(cache_dir: Path | None, output: Output) -> None:
-    """List the tables, the last fetched first."""
+    """List the tables and archives, the last fetched first."""
     give_frame(tables.list_tables(cache_dir), output)
 
 
