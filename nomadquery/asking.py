@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from nomadquery.columns.plan import plan_column, without_schemas
+from nomadquery.columns.plan import plan_columns, plan_per, without_schemas
 from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.fetch.plan import Question, check_sort
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.column import Column
 from nomadquery.query.criteria import Criterion, canonical, has_optimade, quantities_of
+from nomadquery.query.path import Path
 from nomadquery.query.phrases import read_column
 from nomadquery.query.quantity import QuantityPath, column_of
 from nomadquery.query.query import Query
@@ -39,12 +40,31 @@ DEFAULT_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a search says beside its query: owner, columns, order, number of entries, size of a page."""
+    """What a search says beside its query.
+
+    Attributes
+    ----------
+    owner : str
+    columns : tuple of Column
+    is_chosen : bool
+        Whether somebody selected them; else they are the default ones.
+    sort : (path, whether descending) or None
+    limit : int or None
+        Number of entries.
+    per : Path or None
+        The section whose items are the rows.
+    needed : tuple of str
+        The columns without a value of which a row is left out.
+    page_size : int or None
+    """
 
     owner: str
     columns: tuple[Column, ...]
+    is_chosen: bool = False
     sort: tuple[str, bool] | None = None
     limit: int | None = None
+    per: Path | None = None
+    needed: tuple[str, ...] = ()
     page_size: int | None = None
 
 
@@ -88,8 +108,47 @@ def checked_owner(owner: str, session: Session) -> str:
     return owner
 
 
+def chosen_section(section: str | QuantityPath, catalogue: Catalogue) -> Path:
+    """Return the section whose items become the rows, checked against the catalogue.
+
+    Raises
+    ------
+    QuantityNotFound, QueryError
+        If there is no such section, or it does not repeat.
+    """
+    path = read_one(section, "per").path
+    plan_per(path, catalogue)
+    return path
+
+
+def checked_columns(columns: tuple[Column, ...], per: Path | None, catalogue: Catalogue) -> None:
+    """Check columns and the section of the rows together; see `plan_columns` for what is raised."""
+    plan_columns(columns, catalogue, None if per is None else plan_per(per, catalogue))
+
+
+def needed_columns(names: Sequence[str], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the columns that a row must have a value in; all of them where none is named.
+
+    Raises
+    ------
+    QueryError
+        If there is no such column.
+    """
+    known = [column.name for column in columns]
+    lost = [name for name in names if name not in known]
+    if lost:
+        raise QueryError(
+            f"drop_missing({lost[0]!r}): there is no such column. Select it first; columns are "
+            f"{', '.join(known) or 'none'}."
+        )
+    return tuple(dict.fromkeys(names)) or tuple(known)
+
+
 def chosen_columns(
-    columns: Sequence[str | QuantityPath], named: Mapping[str, str | QuantityPath], catalogue: Catalogue
+    columns: Sequence[str | QuantityPath],
+    named: Mapping[str, str | QuantityPath],
+    per: Path | None,
+    catalogue: Catalogue,
 ) -> tuple[Column, ...]:
     """Return the columns beside ``entry_id``, checked against the catalogue.
 
@@ -109,8 +168,7 @@ def chosen_columns(
         raise QueryError(
             f"Two columns are called {twice[0]!r}; name one: select(..., other_name={twice[0]!r})."
         )
-    for column in chosen:
-        plan_column(column, catalogue)
+    checked_columns(tuple(chosen), per, catalogue)
     return tuple(chosen)
 
 
@@ -144,16 +202,19 @@ def drafted(session: Session, query: Query, wanted: Wanted) -> Question:
             f"The deployment {session.deployment.name} runs inside this process and cannot evaluate OPTIMADE "
             "filters. Say it with Q (Q.elements.has_all(...), Q.n_elements == 2), or ask a NOMAD server."
         )
+    per = None if wanted.per is None else plan_per(wanted.per, catalogue)
+    columns, per = plan_columns(wanted.columns, catalogue, per)
     return Question(
         deployment=session.deployment.api_base,
         release=release,
         owner=wanted.owner,
         user=session.user(wanted.owner),
         asked=asked,
-        columns=tuple(plan_column(column, catalogue) for column in wanted.columns),
+        columns=columns,
         criterion=asked,
         sort=None if wanted.sort is None else check_sort(*wanted.sort, wanted.limit, catalogue),
         limit=wanted.limit,
+        per=per,
         page_size=wanted.page_size,
         state=session.state(),
     )
@@ -169,6 +230,13 @@ def completed(session: Session, query: Query, question: Question) -> Question:
     """
     schemas = {name: session.schemas_of(name, question.owner) for name in _open_names(query.criterion)}
     return replace(question, criterion=query.resolved(catalogue_for(question.release), schemas))
+
+
+def schemas_for(session: Session, path: str | QuantityPath, owner: str) -> dict[str, tuple[str, ...]]:
+    """Return the full names that the server knows of a custom quantity ``data.x`` without a schema."""
+    name = full_name(read_one(path, None).quantity)
+    is_open = name.startswith("data.") and "#" not in name
+    return {name: session.schemas_of(name, owner)} if is_open else {}
 
 
 def resolved_as_typed(criterion: Criterion, catalogue: Catalogue) -> Criterion:

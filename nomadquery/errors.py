@@ -67,7 +67,17 @@ class TransportError(NomadError):
 
 
 class Unreachable(TransportError):
-    """The server could not be connected to, or stopped answering."""
+    """The server could not be connected to, or stopped answering.
+
+    Attributes
+    ----------
+    is_timeout : bool
+        Whether it was reached and stayed silent for too long.
+    """
+
+    def __init__(self, message: str, *, is_timeout: bool = False) -> None:
+        super().__init__(message)
+        self.is_timeout = is_timeout
 
 
 class RateLimited(TransportError):

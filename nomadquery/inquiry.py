@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomadquery.asking import Wanted, completed, drafted
+from nomadquery.columns.plan import plan_columns, plan_per
+from nomadquery.columns.planned import PlannedColumn
 from nomadquery.errors import CacheCorrupt, CacheError, QueryError
-from nomadquery.fetch.harvest import Wishes, harvest, is_servable, kept, warn_of_damage
+from nomadquery.fetch.harvest import harvest
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
-from nomadquery.query.catalogue import catalogue_for
+from nomadquery.fetch.wishes import Wishes, is_servable, kept, warn_of_damage
+from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.query import Query
 from nomadquery.session import Session
 from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.view import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +47,11 @@ class Inquiry:
         """Return the question that ``query`` (without searches inside) makes."""
         return drafted(self.session, query, self.wanted)
 
+    def drafted_columns(self, catalogue: Catalogue) -> tuple[PlannedColumn, ...]:
+        """Return the wanted columns with path, type and unit."""
+        per = None if self.wanted.per is None else plan_per(self.wanted.per, catalogue)
+        return plan_columns(self.wanted.columns, catalogue, per)[0]
+
     def completed(self, wishes: Wishes) -> Question:
         """Return the question as it is sent; asks searches inside, and for schemas."""
         query = self.ready(wishes)
@@ -50,7 +59,8 @@ class Inquiry:
 
     def source(self, question: Question) -> Source:
         """Return where the pages of the question come from."""
-        return Source(self.session.send, question, catalogue_for(question.release))
+        session = self.session
+        return Source(session.send, question, catalogue_for(question.release), session.declared)
 
     def harvested(self, wishes: Wishes) -> tuple[TableStore, Manifest, Question]:
         """Return the folder and manifest of the complete table, fetching what is missing of it."""
@@ -68,34 +78,54 @@ class Inquiry:
         store = self.session.writable_store(key_of(question))
         return store, harvest(store, self.source(question), wishes), question
 
-    def read(self, wishes: Wishes, read: Callable[[TableStore, Manifest, Question], _Read]) -> _Read:
-        """Return what ``read`` makes of the complete table; one that turns out damaged is fetched again."""
+    def viewed(self, wishes: Wishes) -> tuple[View, Question]:
+        """Return the complete table as it is read, fetching what is missing of it."""
         store, manifest, question = self.harvested(wishes)
+        return View(store, manifest, self.wanted.needed), question
+
+    def read(self, wishes: Wishes, read: Callable[[View, Question], _Read]) -> _Read:
+        """Return what ``read`` makes of the complete table; one that turns out damaged is fetched again."""
+        view, question = self.viewed(wishes)
         try:
-            return read(store, manifest, question)
+            return read(view, question)
         except CacheCorrupt as error:
             if wishes.offline:
                 raise
-            if self.kept_manifest() == manifest:  # nobody has fetched it again meanwhile
+            if self.kept_manifest() == view.manifest:  # nobody has fetched it again meanwhile
                 warn_of_damage(error)
-                with store.lock():
-                    store.clear()
-        return read(*self.harvested(wishes))
+                with view.store.lock():
+                    view.store.clear()
+        return read(*self.viewed(wishes))
 
     def arrow_table(self, wishes: Wishes) -> tuple[pa.Table, dict[str, Any]]:
         """Return the complete table, and where it comes from."""
         import pyarrow as pa
 
-        def whole(store: TableStore, manifest: Manifest, question: Question) -> Any:
-            table = pa.Table.from_batches(list(store.batches(manifest)), store.schema(manifest))
-            return table, facts_of(question, manifest)
+        def whole(view: View, question: Question) -> Any:
+            table = pa.Table.from_batches(list(view.batches()), view.schema())
+            return table, facts_of(question, view.manifest, view.manifest.n_rows - table.num_rows)
 
         table, facts = self.read(wishes, whole)
         return table, facts
 
+    def problems(self, wishes: Wishes) -> list[Mapping[str, str]]:
+        """Return what rows lack; the table is fetched if it is not kept whole, however old."""
+        manifest = self.kept_manifest()
+        if manifest is None:
+            _, manifest, _ = self.harvested(wishes)
+        lines = list(manifest.problems)
+        if self.wanted.needed:
+            query = self.ready(Wishes(offline=wishes.offline))
+            store = self.session.kept_store(key_of(self.drafted(query)))
+            n_dropped = View(store, manifest, self.wanted.needed).n_dropped()
+            why = f"{n_dropped} of {manifest.n_rows} rows without a value were left out by drop_missing"
+            if n_dropped:
+                lines.append({"entry_id": "", "path": ", ".join(self.wanted.needed), "why": why})
+        return lines
+
     def entry_ids(self, wishes: Wishes) -> tuple[str, ...]:
         """Return the ids of all entries that match, in order."""
-        bare = replace(self, wanted=replace(self.wanted, columns=()))
+        bare = self._bare()
         return tuple(bare.arrow_table(wishes)[0]["entry_id"].to_pylist())
 
     def ready(self, wishes: Wishes) -> Query:
@@ -119,7 +149,7 @@ class Inquiry:
         except CacheCorrupt as error:
             manifest, damage = None, f"nothing that can be used: {error}"
         is_served = manifest is not None and is_servable(manifest, question, wishes)
-        total = manifest.n_rows if manifest is not None and (is_served or wishes.offline) else None
+        total = manifest.n_entries if manifest is not None and (is_served or wishes.offline) else None
         if total is None and not wishes.offline:
             question = completed(self.session, query, question)
             total = self.source(question).count()
@@ -161,7 +191,7 @@ class Inquiry:
         """Return the entry ids if they are kept and given without asking."""
         if not self.session.knows_enough(self.wanted.owner):
             return None
-        bare = replace(self, wanted=replace(self.wanted, columns=()))
+        bare = self._bare()
         query = bare._kept_ready()
         manifest = None if query is None else bare._manifest(query)
         if query is None or manifest is None:
@@ -169,6 +199,10 @@ class Inquiry:
         if not is_servable(manifest, bare.drafted(query), Wishes(offline=self.session.offline)):
             return None
         return self.entry_ids(Wishes(offline=True))
+
+    def _bare(self) -> Inquiry:
+        """Return the inquiry for the entries alone."""
+        return replace(self, wanted=replace(self.wanted, columns=(), per=None, needed=()))
 
     def _manifest(self, query: Query) -> Manifest | None:
         return self.session.kept_store(key_of(self.drafted(query))).manifest()

@@ -2,69 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nomadquery.asking import (
     DEFAULT_COLUMNS,
     Wanted,
+    checked_columns,
     checked_owner,
     chosen_columns,
+    chosen_section,
     completed,
     joined,
+    needed_columns,
     read_one,
+    schemas_for,
 )
-from nomadquery.columns.frame import Dtypes, UnitStyle, check_styles, to_pandas
-from nomadquery.durations import age
+from nomadquery.columns.archive import Archive
+from nomadquery.columns.frame import to_pandas
 from nomadquery.errors import QueryError
-from nomadquery.fetch.exports import checked_target, write_csv, write_jsonl, write_parquet
-from nomadquery.fetch.harvest import Wishes, preview
+from nomadquery.fetch.coverage import coverage
+from nomadquery.fetch.harvest import preview
+from nomadquery.fetch.histograms import histogram
 from nomadquery.fetch.narrowing import narrowing_rows
 from nomadquery.fetch.pages import Source
-from nomadquery.fetch.plan import Question, TablePlan, facts_of
-from nomadquery.frames import register_accessor
+from nomadquery.fetch.plan import TablePlan
+from nomadquery.fetch.summaries import facet, minmax, statistics
 from nomadquery.inquiry import Inquiry
+from nomadquery.links import COLUMNS, SECTION, Targets, link_frame
 from nomadquery.query.criteria import And
 from nomadquery.query.explain import in_words
-from nomadquery.query.quantity import QuantityPath, column_of
+from nomadquery.query.path import dotted
+from nomadquery.query.quantity import Q, QuantityPath, column_of
 from nomadquery.query.query import Query
+from nomadquery.results import Results, WishWords
 from nomadquery.session import Session
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.streams import RequiredWords, archives_of_hits
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.dataset as ds
 
 _LARGEST_PREVIEW = 10_000
-_Read = TypeVar("_Read")
-
-
-class WishWords(TypedDict, total=False):
-    """How a table may be had; the words of every method that gives one.
-
-    ``refresh``: fetch again what is kept. ``max_age``: fetch again what is older (``"7d"``, ``"12h"``).
-    ``offline``: give only what is kept. ``progress``: show a bar.
-    """
-
-    refresh: bool
-    max_age: str | timedelta | None
-    offline: bool | None
-    progress: bool | None
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Search:
+class Search(Results):
     """Entries that satisfy a query, and the columns wanted of them. Immutable and lazy.
 
     Without ``select`` the columns are entry_id, formula, space_group, program, functional,
     entry_type, upload_id, mainfile, uploaded, doi. Rows are in the order of their entry ids.
     """
-
-    _inquiry: Inquiry
 
     # -- saying what is wanted ------------------------------------------------------------
 
@@ -94,7 +83,46 @@ class Search:
         QuantityNotFound, UnitError, QueryError
             If a path, a rule or a unit does not fit.
         """
-        return self._with(columns=chosen_columns(columns, named, self._inquiry.session.catalogue()))
+        wanted, catalogue = self._inquiry.wanted, self._inquiry.session.catalogue()
+        chosen = chosen_columns(columns, named, wanted.per, catalogue)
+        needed = needed_columns(wanted.needed, chosen) if wanted.needed else ()
+        return self._with(columns=chosen, is_chosen=True, needed=needed)
+
+    def per(self, section: str | QuantityPath) -> Search:
+        """Return the search with one row for each item of a repeating section, such as ``"run.calculation"``.
+
+        A path that starts with the section means the row's own item; all others repeat the entry's
+        value. Columns of positions (``run``, ``calculation``) follow ``entry_id``. A frame's structure
+        is its ``system_ref``; without one the only system of its run; otherwise null, counted in
+        `problems`. An entry without items has no row.
+
+        Raises
+        ------
+        QueryError
+            If the section does not repeat, or a column has brackets on the way to the items.
+        QuantityNotFound
+            If there is no such section.
+        """
+        inquiry = self._inquiry
+        path = chosen_section(section, inquiry.session.catalogue())
+        wanted = inquiry.wanted
+        columns = wanted.columns if wanted.is_chosen else ()
+        checked_columns(columns, path, inquiry.session.catalogue())
+        return self._with(per=path, columns=columns)
+
+    def drop_missing(self, *columns: str) -> Search:
+        """Return the search without the rows that lack a value in one of ``columns`` (none: in any).
+
+        The table is fetched and kept with all rows; they are left out when it is read. How many, stands in
+        ``attrs["nomadquery"]["n_dropped"]`` and in `problems`.
+
+        Raises
+        ------
+        QueryError
+            If a column is not selected.
+        """
+        wanted = self._inquiry.wanted
+        return self._with(needed=needed_columns(columns, wanted.columns))
 
     def sort(self, path: str | QuantityPath, *, descending: bool = False) -> Search:
         """Return the search in another order; goes with ``limit(n)``, n at most 10,000."""
@@ -160,6 +188,111 @@ class Search:
         rows = narrowing_rows(source, resolved)
         return pd.DataFrame(rows, columns=["criterion", "alone", "cumulative", "near"])
 
+    # -- before the download ----------------------------------------------------------------
+
+    def coverage(self) -> pd.DataFrame:
+        """Return how many hits have each selected column at most: ``column path n_entries share``.
+
+        Never below the truth; see `nomadquery.fetch.coverage.coverage`. One request, mostly.
+        """
+        source = self._source()
+        return coverage(source, source.question.columns)
+
+    def facet(
+        self,
+        path: str | QuantityPath,
+        *,
+        size: int | None = None,
+        contains: str | None = None,
+        metrics: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """Return the values that the hits have of a quantity and how many have each, the most frequent first.
+
+        All of them, however many, unless ``size`` says how many; ``contains`` keeps values with this text in
+        them. Columns: ``value n_entries`` (``n_items`` for nested sections), and ``metrics``.
+
+        Raises
+        ------
+        QuantityNotFound, NotExpressible
+            If NOMAD does not know the quantity, or cannot list its values.
+        """
+        schemas = self._schemas(path)
+        return facet(self._source(), path, size=size, contains=contains, metrics=metrics, schemas=schemas)
+
+    def histogram(
+        self,
+        path: str | QuantityPath,
+        *,
+        bins: int | None = None,
+        bin_width: Any = None,
+        range: tuple[Any, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return how many hits have a number or date in each bin: ``lower upper n_entries``, in order.
+
+        ``bin_width`` and ``range`` carry their unit (``"0.1 eV"``); of dates ``"month"``, ``"30d"`` …;
+        the unit is the path's (``"gap"``, ``"… in meV"``). See `nomadquery.fetch.histograms.histogram`.
+        """
+        schemas = self._schemas(path)
+        return histogram(self._source(), path, bins=bins, bin_width=bin_width, range=range, schemas=schemas)
+
+    def statistics(
+        self, path: str | QuantityPath, *, percents: Sequence[float] = (25, 50, 75)
+    ) -> pd.DataFrame:
+        """Return one row about a number or date: hits with a value, smallest, percentiles, largest value.
+
+        In the unit of the path; NOMAD gives no mean, and no percentiles before 1.4.
+        """
+        return statistics(self._source(), path, percents=percents, schemas=self._schemas(path))
+
+    def minmax(self, path: str | QuantityPath) -> pd.DataFrame:
+        """Return the smallest and the largest value that the hits have of a number or date, in one row."""
+        return minmax(self._source(), path, schemas=self._schemas(path))
+
+    # -- links ------------------------------------------------------------------------------
+
+    def archives(self, required: RequiredWords = "*", **wishes: Unpack[WishWords]) -> Iterator[Archive]:
+        """Yield the archive of every entry, in the order of the rows of a table; columns play no part.
+
+        The entries are listed first, as a table is. Archives are kept compressed in the cache: only those
+        that are missing, or were processed again, are asked for. One of them is in memory, and one batch
+        (at most 20 MB) while asking.
+
+        Parameters
+        ----------
+        required : mapping or "*"
+            Which parts of each archive, in NOMAD's own form; checked at once.
+        **wishes
+            As for `to_pandas`.
+
+        Raises
+        ------
+        QueryError
+            If NOMAD would refuse or misread ``required``.
+        IncompleteResult
+            After all others have come, if archives could not be had; ``error.missing`` has their ids.
+        """
+        return archives_of_hits(self._inquiry, required, self._wishes(**wishes))
+
+    def links(self, **wishes: Unpack[WishWords]) -> pd.DataFrame:
+        """Return the references of the hits into other entries, for ``merge``.
+
+        Columns: ``source_entry_id``, ``source_path``, ``target_entry_id``, ``target_path``. They are from
+        the index, which has the references that could be resolved when the entry was processed.
+        """
+        linked = self.where(Q[f"{SECTION}.target_entry_id"].exists()).per(SECTION)
+        table, _ = linked.select(**COLUMNS)._inquiry.arrow_table(self._wishes(**wishes))
+        return link_frame(to_pandas(table, {}))
+
+    def referenced_by(self, *criteria: Query | Mapping[str, Any]) -> Search:
+        """Return the search for entries that refer to one of the hits and satisfy ``criteria``."""
+        found = Q[f"{SECTION}.target_entry_id"].isin(self)
+        return make_search(self._inquiry.session, (found, *criteria), self._inquiry.wanted.owner)
+
+    def references(self, *criteria: Query | Mapping[str, Any]) -> Search:
+        """Return the search for entries that the hits refer to and that satisfy ``criteria``."""
+        found = Q.entry_id.isin(Targets(self, repr(self._inquiry.query)))
+        return make_search(self._inquiry.session, (found, *criteria), self._inquiry.wanted.owner)
+
     def explain(self) -> str:
         """Return the question in plain words, one line for each criterion."""
         return self._inquiry.query.explain()
@@ -168,106 +301,11 @@ class Search:
         """Return what fetching the table will do, and what is kept of it; asks at most one count."""
         return self._inquiry.plan(self._wishes())
 
-    # -- having it ------------------------------------------------------------------------
-
-    def to_pandas(
-        self, *, units: UnitStyle = "attrs", dtypes: Dtypes = "numpy", **wishes: Unpack[WishWords]
-    ) -> pd.DataFrame:
-        """Return the complete table as a DataFrame, one row for each entry.
-
-        Parameters
-        ----------
-        units : {"attrs", "names", "pint"}
-            Units stand in ``df.attrs["units"]``; also in the column names, or as pint quantities.
-        dtypes : {"numpy", "arrow"}
-            NumPy and nullable dtypes, or Arrow-backed ones.
-        refresh : bool
-            Fetch again what is kept.
-        max_age : str or timedelta, optional
-            Fetch again what is older: ``"7d"``, ``"12h"``.
-        offline : bool, optional
-            Give only what is kept.
-        progress : bool, optional
-            Show a bar.
-
-        Raises
-        ------
-        IncompleteResult
-            If a promised row could not be had; the same call continues.
-        """
-        check_styles(units, dtypes)
-        register_accessor()
-        table, facts = self._inquiry.arrow_table(self._wishes(**wishes))
-        frame = to_pandas(table, facts, units=units, dtypes=dtypes)
-        _warn_if_empty(frame, self)
-        return frame
-
-    def to_arrow(self, **wishes: Unpack[WishWords]) -> pa.Table:
-        """Return the complete table as Arrow; units stand in the field metadata under ``unit``.
-
-        It takes ``refresh``, ``max_age``, ``offline`` and ``progress`` as `to_pandas` does, and so do all
-        that follow.
-        """
-        return self._inquiry.arrow_table(self._wishes(**wishes))[0]
-
-    def batches(self, batch_size: int = 65_536, **wishes: Unpack[WishWords]) -> Iterator[pa.RecordBatch]:
-        """Yield the complete table as Arrow record batches; memory holds one row group."""
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise QueryError(f"batch_size is a number of rows, at least 1, not {batch_size!r}.")
-        store, manifest, _ = self._inquiry.harvested(self._wishes(**wishes))
-        return store.batches(manifest, batch_size=batch_size)
-
-    def rows(self, **wishes: Unpack[WishWords]) -> Iterator[dict[str, Any]]:
-        """Yield each row as a dictionary of plain Python values."""
-        for batch in self.batches(8_192, **wishes):
-            yield from batch.to_pylist()
-
-    def dataset(self, **wishes: Unpack[WishWords]) -> ds.Dataset:
-        """Return the kept Parquet as a ``pyarrow.dataset``, to be read in place by DuckDB, Dask, polars.
-
-        It is readable until the table is fetched again.
-        """
-        import pyarrow.dataset as ds
-
-        def opened(store: TableStore, manifest: Manifest, _: Question) -> ds.Dataset:
-            return ds.dataset([str(file) for file in store.files(manifest)], store.schema(manifest))
-
-        return self._read(opened, wishes)
-
-    def to_parquet(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
-        """Write the complete table as one Parquet file with units in the field metadata; return its path."""
-        file = checked_target(path)
-        return self._read(
-            lambda store, manifest, question: write_parquet(
-                store, manifest, file, facts_of(question, manifest)
-            ),
-            wishes,
-        )
-
-    def to_csv(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
-        """Write the complete table as CSV, units in the column names, lists as JSON; return its path."""
-        file = checked_target(path)
-        return self._read(lambda store, manifest, _: write_csv(store, manifest, file), wishes)
-
-    def to_jsonl(self, path: str | Path, **wishes: Unpack[WishWords]) -> Path:
-        """Write the complete table as JSON, one row a line; return its path."""
-        file = checked_target(path)
-        return self._read(lambda store, manifest, _: write_jsonl(store, manifest, file), wishes)
-
-    @property
-    def problems(self) -> pd.DataFrame:
-        """What rows lack: ``entry_id``, ``path``, ``why``; the table is fetched if it is not kept whole."""
-        import pandas as pd
-
-        manifest = self._inquiry.kept_manifest()
-        if manifest is None:
-            _, manifest, _ = self._inquiry.harvested(self._wishes())
-        return pd.DataFrame(list(manifest.problems), columns=["entry_id", "path", "why"], dtype="string")
-
     def __repr__(self) -> str:
         inquiry, wanted = self._inquiry, self._inquiry.wanted
         names = ", ".join(["entry_id", *(column.name for column in wanted.columns)])
         limited = f".limit({wanted.limit})" if wanted.limit is not None else ""
+        limited += f", a row for each {dotted(wanted.per)}" if wanted.per is not None else ""
         return (
             f"<search of {inquiry.session.deployment.name} ({wanted.owner}){limited}: {inquiry.query!r}\n"
             f" columns: {names}\n"
@@ -276,34 +314,11 @@ class Search:
 
     # -- inside ---------------------------------------------------------------------------
 
-    def _with(self, **changes: Any) -> Search:
-        inquiry = self._inquiry
-        return Search(replace(inquiry, wanted=replace(inquiry.wanted, **changes)))
+    def _schemas(self, path: str | QuantityPath) -> dict[str, tuple[str, ...]]:
+        return schemas_for(self._inquiry.session, path, self._inquiry.wanted.owner)
 
     def _source(self) -> Source:
         return self._inquiry.source(self._inquiry.completed(self._wishes()))
-
-    def _read(self, read: Callable[[TableStore, Manifest, Question], _Read], wishes: WishWords) -> _Read:
-        return self._inquiry.read(self._wishes(**wishes), read)
-
-    def _wishes(
-        self,
-        refresh: bool = False,
-        max_age: str | timedelta | None = None,
-        offline: bool | None = None,
-        progress: bool | None = None,
-    ) -> Wishes:
-        is_offline = self._inquiry.session.offline if offline is None else offline
-        if refresh and is_offline:
-            raise QueryError(
-                "refresh=True asks the server, and offline=True forbids it; leave one of them out."
-            )
-        return Wishes(
-            refresh=refresh,
-            max_age=None if max_age is None else age(max_age),
-            offline=is_offline,
-            progress=self._inquiry.session.progress if progress is None else progress,
-        )
 
 
 def make_search(
@@ -317,17 +332,6 @@ def make_search(
     checked = checked_owner(session.owner(inside if owner is None else owner), session)
     columns = tuple(read_one(name, None) for name in DEFAULT_COLUMNS)
     return Search(Inquiry(session, query, Wanted(checked, columns)))
-
-
-def _warn_if_empty(frame: pd.DataFrame, search: Search) -> None:
-    if frame.empty:
-        import warnings
-
-        warnings.warn(
-            f"No entry matches {search._inquiry.query!r}. "
-            "search.narrowing() shows which criterion leaves nothing.",
-            stacklevel=3,
-        )
 
 
 #: A search with columns is a table.

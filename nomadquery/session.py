@@ -13,7 +13,10 @@ from typing import Any, Final, NoReturn, cast
 import platformdirs
 
 from nomadquery.columns.decode import read_documents
+from nomadquery.columns.definitions import Declared, class_key
+from nomadquery.columns.references import Home
 from nomadquery.errors import CacheError, InvalidRequest, QuantityNotFound
+from nomadquery.fetch.definitions import Definitions
 from nomadquery.http.auth import Credentials, Identity, find_credentials
 from nomadquery.http.deployment import Deployment
 from nomadquery.http.endpoints import (
@@ -95,6 +98,7 @@ class Session:
     _identity: Identity | None = field(default=None, repr=False)
     _own_folder: Path | None = field(default=None, repr=False)
     _schemas: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)
+    _definitions: Definitions | None = field(default=None, repr=False)
 
     def send(self, request: Request) -> Reply:
         """Return the answer to a request.
@@ -213,6 +217,18 @@ class Session:
         if (name, owner) not in self._schemas:
             self._schemas[name, owner] = self._asked_schemas(name, owner)
         return self._schemas[name, owner]
+
+    def declared(self, m_def: str, home: Home, names: tuple[str, ...]) -> Declared | None:
+        """Return what the class ``m_def`` of an entry declares at a path below it.
+
+        ``m_def`` is what an archive or a name of the index calls the class. The server is asked for each
+        class at most once; ``None`` where nobody knows.
+        """
+        if self._definitions is None:
+            self._definitions = Definitions(self.send, catalogue=catalogue_for(self.release()))
+        is_key = m_def.startswith("entry_id:")
+        key = m_def if is_key else class_key(m_def, entry_id=home.entry_id, upload_id=home.upload_id)
+        return None if key is None else self._definitions.declared(key, names)
 
     def _asked_schemas(self, name: str, owner: str) -> tuple[str, ...]:
         request = terms_query(

@@ -5,6 +5,7 @@ Trees and documents draw their values from the same small pools, so that questio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -412,9 +413,16 @@ def run_columns() -> SearchStrategy[tuple[str, str, str, str]]:
     energy = st.tuples(st.just("energy.total.value"), rules)
     forces = st.tuples(st.just("forces.total.value"), rules | st.just(".size()"))
     leaf = energy | forces
-    return st.tuples(brackets(with_filter=False), brackets(with_filter=True), leaf).map(
+    columns = st.tuples(brackets(with_filter=False), brackets(with_filter=True), leaf).map(
         lambda drawn: (drawn[0], drawn[1], *drawn[2])
     )
+    return columns.filter(lambda drawn: not drawn[3] or not _is_one_value(*drawn[:3]))
+
+
+def _is_one_value(of_run: str, of_calculation: str, path: str) -> bool:
+    """Return whether a path reaches a single number, of which no rule makes sense."""
+    positions = [re.fullmatch(r"\[-?\d+\]", bracket) for bracket in (of_run, of_calculation)]
+    return all(positions) and path.startswith("energy")
 
 
 @st.composite
@@ -508,3 +516,209 @@ def arrow_rows(draw: st.DrawFn) -> tuple[Any, list[list[dict[str, Any]]]]:
     rows = [{"entry_id": one, **{name: draw(kinds[name][1]) for name in chosen}} for one in entry_ids]
     cut = draw(st.integers(0, len(rows)))
     return pa.schema(fields), [rows[:cut], rows[cut:]]
+
+
+# --- archives with references, and columns that lead through them
+
+#: Of the entries of one upload: two that can be read and one that cannot.
+REFERRING_IDS = ("entry-a".ljust(28, "x"), "entry-b".ljust(28, "x"))
+_SINGLE_POINT = "simulationworkflowschema.single_point.SinglePoint"
+_FRAMES = st.lists(st.sampled_from(["H", "O", "Ti"]), max_size=3)
+
+
+def _references(n_runs: int = 2) -> SearchStrategy[str]:
+    """Return references to systems in the forms that NOMAD writes, some leading nowhere."""
+    run, system = st.integers(0, n_runs), st.integers(-2, 3)
+    fragment = st.tuples(run, system).map("/run/{0[0]}/system/{0[1]}".format)
+    entry = st.sampled_from([*REFERRING_IDS, "entry-of-nobody".ljust(28, "x")])
+    other = st.tuples(entry, fragment)
+    return st.one_of(
+        fragment,
+        fragment.map("#{}".format),
+        other.map("../upload/archive/{0[0]}#{0[1]}".format),
+        other.map("../uploads/u1/archive/{0[0]}#{0[1]}".format),
+        other.map("../uploads/u2/archive/{0[0]}#{0[1]}".format),
+    )
+
+
+@st.composite
+def referring_archives(draw: st.DrawFn, *, others: bool = True) -> dict[str, dict[str, Any]]:
+    """Return two archives of one upload whose calculations refer to systems; by entry id.
+
+    Without ``others`` no reference leads out of its archive.
+    """
+    references = _references() if others else _references().filter(lambda text: not text.startswith(".."))
+
+    def system() -> dict[str, Any]:
+        section: dict[str, Any] = {}
+        if draw(st.integers(0, 4)):
+            section["atoms"] = {"labels": draw(_FRAMES)} if draw(st.booleans()) else {}
+        if draw(st.integers(0, 2)) == 0:
+            section["sub_system_ref"] = draw(references)
+        return section
+
+    def calculation() -> dict[str, Any]:
+        section: dict[str, Any] = {"energy": {"total": {"value": draw(_ENERGIES)}}}
+        if draw(st.integers(0, 3)):
+            section["system_ref"] = draw(references)
+        return section
+
+    def run() -> dict[str, Any]:
+        systems = [system() for _ in range(draw(st.integers(0, 3)))]
+        calculations = [calculation() for _ in range(draw(st.integers(0, 3)))]
+        return {"system": systems, "calculation": calculations}
+
+    def archive(entry_id: str) -> dict[str, Any]:
+        upload = {"upload_id": "u1", "entry_id": entry_id}
+        results: dict[str, Any] = {"calculation_result_ref": "#/run/0/calculation/-1"}
+        results["calculations_ref"] = [
+            f"#/run/0/calculation/{place}" for place in draw(st.lists(st.integers(0, 3), max_size=3))
+        ]
+        runs = [run() for _ in range(draw(st.integers(0, 2)))]
+        return {"metadata": upload, "run": runs, "workflow2": {"m_def": _SINGLE_POINT, "results": results}}
+
+    return {entry_id: archive(entry_id) for entry_id in REFERRING_IDS}
+
+
+@st.composite
+def section_steps(draw: st.DrawFn, name: str) -> tuple[str, tuple[Any, ...]]:
+    """Return a repeating section with its brackets as text, and as plain steps (a slice for none)."""
+    bound = st.none() | st.integers(-3, 3)
+    match draw(st.sampled_from(["", "", "position", "slice"])):
+        case "position":
+            place = draw(st.integers(-3, 2))
+            return f"{name}[{place}]", (name, place)
+        case "slice":
+            start, stop = draw(bound), draw(bound)
+            spelled = ":".join("" if one is None else str(one) for one in (start, stop))
+            return f"{name}[{spelled}]", (name, slice(start, stop))
+        case _:
+            return name, (name, slice(None))
+
+
+@st.composite
+def referring_columns(draw: st.DrawFn) -> tuple[str, tuple[Any, ...], str | None]:
+    """Return a column through references: as text without rule, as plain steps, and the rule."""
+    labels = ("atoms", "labels")
+    ways: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+        "system": (("run", "calculation"), ("system_ref", *labels)),
+        "subsystem": (("run", "calculation"), ("system_ref", "sub_system_ref", *labels)),
+        "result": ((), ("workflow2", "results", "calculation_result_ref", "system_ref", *labels)),
+        "energy": ((), ("workflow2", "results", "calculation_result_ref", "energy", "total", "value")),
+    }
+    sections, names = ways[draw(st.sampled_from(sorted(ways)))]
+    drawn = [draw(section_steps(section)) for section in sections]
+    text = ".".join([*(spelled for spelled, _ in drawn), *names])
+    steps: tuple[Any, ...] = (*(step for _, some in drawn for step in some), *names)
+    has_levels = any(isinstance(step, slice) for step in steps)
+    rules = [None, *(("first", "last", "count") if has_levels else ())]
+    rules += ["size"] if names[-1] == "labels" else []
+    return text, steps, draw(st.sampled_from(rules))
+
+
+@st.composite
+def columns_of_entries(
+    draw: st.DrawFn,
+    occurring: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any],
+    factors: Mapping[str, Any],
+) -> tuple[list[str], list[tuple[str, str, tuple[Any, ...], str | None, str | None]]]:
+    """Return entry ids, and columns that at least one of them has: path, text, plain steps, rule, unit.
+
+    ``occurring`` holds the paths of each entry, with ``*`` where a section repeats; ``about`` says type,
+    shape and unit of each; ``factors`` holds the units that a stored one can be converted to.
+    """
+    entry_ids = draw(st.lists(st.sampled_from(sorted(occurring)), min_size=8, max_size=8, unique=True))
+    columns = []
+    for _ in range(16):
+        path = draw(st.sampled_from(occurring[draw(st.sampled_from(entry_ids))]))
+        names = path.split(".")
+        texts: list[str] = []
+        steps: list[Any] = []
+        for position, name in enumerate(names):
+            if name == "*":
+                continue
+            repeats = names[position + 1 : position + 2] == ["*"]
+            text, taken = draw(section_steps(name)) if repeats else (name, (name,))
+            texts.append(text)
+            steps += taken
+        is_number = str(about[path]["type"]).startswith(("m_float", "m_int"))
+        shape = about[path]["shape"]
+        rules: list[str | None] = [None, None]
+        is_list_of_references = bool(shape) and str(about[path]["type"]).startswith("reference")
+        if any(isinstance(step, slice) for step in steps) and not is_list_of_references:
+            rules += ["first", "last", "count"]
+        if is_number and (shape or len(rules) > 2):
+            rules += ["min", "max", "mean"]
+        rules += ["size"] if shape and not is_list_of_references else []
+        rule = draw(st.sampled_from(rules))
+        units = (
+            sorted(factors.get(about[path]["unit"], ()))
+            if is_number and rule not in {"count", "size"}
+            else []
+        )
+        unit = draw(st.sampled_from([None, *units]))
+        columns.append((path, ".".join(texts), tuple(steps), rule, unit))
+    return sorted(entry_ids), columns
+
+
+# --- aggregations: small sets of search documents whose values are counted
+
+
+@st.composite
+def counted_documents(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return up to eight public search documents; any value may be missing, lists repeat values."""
+    words = st.sampled_from(["O", "Ti", "a:b", "ü", "x y"])
+    gap = st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["direct", "indirect"]),
+            "value": st.floats(0, 1e-18, allow_subnormal=False),
+        },
+    )
+    material = st.fixed_dictionaries(
+        {}, optional={"elements": st.lists(words, max_size=3), "n_elements": st.integers(0, 5)}
+    )
+    moments = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+    documents = []
+    for number in range(draw(st.integers(0, 8))):
+        gaps = {"electronic": {"band_gap": draw(st.lists(gap, max_size=3))}}
+        documents.append(
+            {
+                "entry_id": f"entry-{number}",
+                "upload_id": f"upload-{draw(st.integers(0, 2))}",
+                "published": True,
+                "with_embargo": False,
+                "upload_create_time": draw(moments).isoformat(),
+                "results": {"material": draw(material), "properties": gaps},
+            }
+        )
+    return documents
+
+
+# --- answers of a server that are not built as the schema says
+
+_STRANGE: tuple[Any, ...] = (
+    *(None, True, 3, 2**70, 1.5, float("nan"), float("inf"), "x", "#/run/0/system/0"),
+    *([], {}, [None], [{}], [[]], {"value": 2}, [{"value": 2.5}], [{"step": 1}, 7]),
+)
+
+
+@st.composite
+def changed_somewhere(draw: st.DrawFn, value: Any) -> Any:
+    """Return the JSON value, now and then with something strange in place of a part of it."""
+    for _ in range(draw(st.sampled_from((0, 0, 1, 2)))):
+        value = draw(_changed(value))
+    return value
+
+
+@st.composite
+def _changed(draw: st.DrawFn, value: Any) -> Any:
+    is_here = draw(st.integers(0, 4)) == 0
+    if not isinstance(value, list | dict) or not value or is_here:
+        return draw(st.sampled_from(_STRANGE))
+    if isinstance(value, list):
+        place = draw(st.integers(0, len(value) - 1))
+        return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
+    name = draw(st.sampled_from(sorted(value)))
+    return {**value, name: draw(_changed(value[name]))}

@@ -231,9 +231,9 @@ def test_offline_says_how_much_of_a_begun_table_is_here(wire: CountedWire, tmp_p
     wire.change = lost_after(wire, 2)
     with pytest.raises(Exception, match="6 of 8 entries arrived"):
         table.to_arrow()
-    with pytest.raises(CacheError, match="Only 6 of 8 rows"):
+    with pytest.raises(CacheError, match="Only 6 of 8 entries"):
         table.to_pandas(offline=True)
-    assert "6 of 8 rows, begun 20" in repr(table)
+    assert "6 of 8 entries, begun 20" in repr(table)
 
 
 def test_a_begun_table_older_than_max_age_is_begun_again(wire: CountedWire, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from nomadquery.columns.plan import PlannedColumn, describe, plan_column
+from nomadquery.columns.plan import plan_column
+from nomadquery.columns.planned import PlannedColumn, describe
 from nomadquery.columns.required import archive_required, metadata_required
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, UnitError
 from nomadquery.query.catalogue import catalogue_for
@@ -39,8 +42,8 @@ def planned(path: str | QuantityPath, name: str = "x") -> PlannedColumn:
         (GAP[Q.type == "direct"].value, "number", 1),
         (GAP.value.first(), "number", 0),
         (GAP.value.count(), "integer", 0),
-        (Q.n_elements.mean(), "number", 0),
-        (Q.n_elements.max(), "integer", 0),
+        (Q.results.material.topology.n_atoms.mean(), "number", 0),
+        (Q.results.material.topology.n_atoms.max(), "integer", 0),
         (CALCULATION.forces.total.value, "number", 4),
         (Q.run[-1].calculation[-1].forces.total.value, "number", 2),
         (Q.run[-1].calculation.forces.total.value.last(), "number", 2),
@@ -78,7 +81,9 @@ def test_a_filter_by_what_only_the_archive_has_reads_the_archive() -> None:
     column = planned(GAP[Q.energy_highest_occupied.exists()].value)
     assert column.source == "archive"
     band_gap = {"energy_highest_occupied": "*", "value": "*"}
-    assert archive_required([column]) == {"results": {"properties": {"electronic": {"band_gap": band_gap}}}}
+    assert archive_required([column], CATALOGUE) == {
+        "results": {"properties": {"electronic": {"band_gap": band_gap}}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,8 +117,12 @@ def test_the_unit_is_the_stored_one_unless_it_is_said(
         ("results.material.elemnts", QuantityNotFound, "Nearest: results.material.elements"),
         ("results.material", NotExpressible, "is a section"),
         ("elements.min()", QueryError, "needs numbers"),
-        ("uploaded.mean()", QueryError, "needs numbers"),
-        ("n_elements.size()", QueryError, "no array"),
+        ("uploaded.mean()", QueryError, "one value"),
+        ("elements.mean()", QueryError, "needs numbers"),
+        ("n_elements.first()", QueryError, "one value"),
+        ("results.material[0].n_elements", QueryError, "does not repeat"),
+        ("n_elements.size()", QueryError, "one value"),
+        ("results.properties.electronic.band_gap.value.size()", QueryError, "no array"),
         ("gap in kg", UnitError, "cannot be expressed in 'kg'"),
         ("n_elements in eV", UnitError, "states no unit"),
         ("gap.count() in eV", UnitError, "number without a unit"),
@@ -207,15 +216,36 @@ def test_archives_are_asked_only_for_what_columns_and_filters_need() -> None:
         planned("formula"),
     ]
     needed = [column for column in columns if column.source == "archive"]
-    assert archive_required(needed) == {
+    assert archive_required(needed, CATALOGUE) == {
         "run": {"calculation": {"energy": {"total": {"value": "*", "kind": "*"}}, "step": "*"}}
     }
 
 
-def test_references_on_the_way_are_resolved_in_place() -> None:
-    """Without that the server puts the target elsewhere, and loses some of it."""
-    required = archive_required([planned(CALCULATION.system_ref.atoms.labels)])
-    assert required == {
-        "run": {"calculation": {"system_ref": {"atoms": {"labels": "*"}}}},
-        "resolve-inplace": True,
-    }
+@pytest.mark.parametrize(
+    ("paths", "tree"),
+    [
+        (["energy"], {"run[-1]": {"calculation": {"energy": {"total": {"value": "*"}}}}}),
+        (["run[0].system[-1].type"], {"run[0]": {"system[-1]": {"type": "*"}}}),
+        (["run[-2].program.name"], {"run": {"program": {"name": "*"}}}),
+        (["run[0].program.name", "run[-1].clean_end"], {"run": {"program": {"name": "*"}, "clean_end": "*"}}),
+        (["run[0].program.name", "run.clean_end"], {"run": {"program": {"name": "*"}, "clean_end": "*"}}),
+        (
+            ["run[-1].calculation[step == 1].energy.total.value"],
+            {"run[-1]": {"calculation": {"energy": {"total": {"value": "*"}}, "step": "*"}}},
+        ),
+    ],
+)
+def test_the_first_or_last_item_alone_is_asked_for_where_all_columns_want_it(
+    paths: list[str], tree: dict[str, Any]
+) -> None:
+    """Other positions would be clamped or compacted, so the list is asked for whole."""
+    assert archive_required([planned(path) for path in paths], CATALOGUE) == tree
+
+
+def test_references_are_asked_for_as_texts_with_their_targets_where_these_stand_beside_them() -> None:
+    """The server would say nothing about references that lead nowhere."""
+    beside = archive_required([planned(CALCULATION.system_ref.atoms.labels)], CATALOGUE)
+    assert beside == {"run": {"calculation": {"system_ref": "*"}, "system": {"atoms": {"labels": "*"}}}}
+    energy = "workflow2.results.calculation_result_ref.energy.total.value"
+    elsewhere = archive_required([planned(energy)], CATALOGUE)
+    assert elsewhere == {"workflow2": {"results": {"calculation_result_ref": "*"}}}

@@ -47,7 +47,10 @@ def custom(tmp_path: Path) -> Search:
         ("s1", "my.Sample", {"name": "c", "mass": "heavy"}),
     ]
     store.add_entries(
-        (a_custom_document(entry_id, schema, **values), {"metadata": {"entry_id": entry_id}, "data": values})
+        (
+            a_custom_document(entry_id, schema, **values),
+            {"metadata": {"entry_id": entry_id}, "data": {"m_def": schema, **values}},
+        )
         for entry_id, schema, values in entries
     )
     return a_search(CountedWire(store), tmp_path)

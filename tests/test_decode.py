@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nomadquery.columns.decode import arrow_schema, decode, read_documents
-from nomadquery.columns.plan import PlannedColumn, plan_column
+from nomadquery.columns.arrays import arrow_schema
+from nomadquery.columns.decode import decode, read_documents, shelved
+from nomadquery.columns.plan import plan_column, plan_columns, plan_per
+from nomadquery.columns.planned import PlannedColumn
+from nomadquery.columns.settle import cell_of
 from nomadquery.errors import ResponseFormatError
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.column import Column
@@ -96,7 +98,9 @@ def test_a_number_is_a_number_whatever_stands_beside_it(wrong: Any, n_before: in
         for n, value in enumerate([*[1.5] * n_before, wrong, 2, 2.5])
     }
     columns = planned(e="run[0].calculation[0].energy.total.value", es="run.calculation.energy.total.value")
-    batch, problems = decode([{"entry_id": n} for n in archives], columns, CATALOGUE, archives=archives)
+    batch, problems = decode(
+        [{"entry_id": n} for n in archives], columns, CATALOGUE, archives=shelved(archives)
+    )
     assert batch.column("e").to_pylist() == [*[1.5] * n_before, None, 2.0, 2.5]
     assert batch.column("es").to_pylist() == [*[[[1.5]]] * n_before, None, [[2.0]], [[2.5]]]
     assert [problem.entry_id for problem in problems] == [f"{n_before}"] * 2
@@ -125,7 +129,7 @@ def test_a_wrong_value_costs_only_itself() -> None:
         "c": {"run": [{"calculation": [{"energy": {"total": {"value": True}}}]}]},
     }
     documents = [{"entry_id": one} for one in archives]
-    batch, problems = decode(documents, column, CATALOGUE, archives=archives)
+    batch, problems = decode(documents, column, CATALOGUE, archives=shelved(archives))
     assert batch.column("e").to_pylist() == [None, pytest.approx(2.0, rel=1e-12), None]
     assert [(problem.entry_id, problem.path) for problem in problems] == [
         ("a", "run.calculation.energy.total.value"),
@@ -143,7 +147,7 @@ def test_numbers_come_in_the_unit_of_the_column_at_any_depth() -> None:
     force = [[0.0, EV / 1e-10, -2 * EV / 1e-10]]
     document = {"entry_id": "a", "results": {"properties": {"electronic": {"band_gap": gaps}}}}
     archive = {"run": [{"calculation": [{"forces": {"total": {"value": force}}}, {}]}]}
-    batch, problems = decode([document], columns, CATALOGUE, archives={"a": archive})
+    batch, problems = decode([document], columns, CATALOGUE, archives=shelved({"a": archive}))
     (row,) = batch.to_pylist()
     assert problems == []
     assert row["gaps"] == [pytest.approx(3.0, rel=1e-12), None]
@@ -175,7 +179,7 @@ def test_one_value_in_place_of_a_list_is_a_list_of_one() -> None:
 def test_entries_without_an_archive_have_nulls_and_no_items() -> None:
     """A count of nothing is zero, everything else null."""
     columns = planned(e="energy", n="run.calculation.energy.total.value.count()")
-    batch, problems = decode([{"entry_id": "a"}], columns, CATALOGUE, archives={})
+    batch, problems = decode([{"entry_id": "a"}], columns, CATALOGUE, archives=shelved({}))
     assert batch.to_pylist() == [{"entry_id": "a", "e": None, "n": 0}]
     assert problems == []
 
@@ -203,7 +207,7 @@ def test_a_column_of_a_class_reads_entries_of_that_class_and_below() -> None:
         entry("c", "other.Class", []),
     ]
     rows = rows_of(documents, planned(x="data.x#my.Class"))
-    assert [json.loads(row["x"]) if row["x"] else None for row in rows] == ["a", "b", None]
+    assert [row["x"] and cell_of(row["x"])[0] for row in rows] == ["a", "b", None]
 
 
 @pytest.mark.parametrize("item", [b"[]", b'{"entry_id": 5}', b'{"x": 1}', b"null"])
@@ -211,3 +215,18 @@ def test_an_entry_without_its_id_is_refused(item: bytes) -> None:
     """Its row could not be named."""
     with pytest.raises(ResponseFormatError, match="entry_id"):
         read_documents([item])
+
+
+@pytest.mark.parametrize("system", [True, 3, "x", {"atoms": {"labels": ["Ti"]}}])
+def test_a_frame_without_a_reference_finds_no_structure_where_none_stands(system: Any) -> None:
+    """A wrong value in place of the run's systems is no system; a single object is the only one."""
+    path, rule, unit = read_column("run.calculation.system_ref.atoms.labels")
+    per = plan_per(read_column("run.calculation")[0], CATALOGUE)
+    columns, per_section = plan_columns([Column("labels", path, rule, unit)], CATALOGUE, per)
+    archive = {"run": [{"calculation": [{"energy": {}}], "system": system}]}
+    batch, problems = decode(
+        [{"entry_id": "a"}], columns, CATALOGUE, archives=shelved({"a": archive}), per=per_section
+    )
+    is_there = isinstance(system, dict)
+    assert batch.column("labels").to_pylist() == [["Ti"] if is_there else None]
+    assert [problem.entry_id for problem in problems] == ([] if is_there else ["a"])

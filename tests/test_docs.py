@@ -24,9 +24,14 @@ import pytest
 
 import nomadquery
 from nomadquery import Nomad, Query, Search, errors
+from nomadquery.atoms import Structures
+from nomadquery.columns.archive import Archive
+from nomadquery.columns.sections import Section
+from nomadquery.entry import Entry
 from nomadquery.local.demo import open_demo
 from nomadquery.query.quantity import QuantityPath
 from nomadquery.query.short_names import SHORT_NAMES
+from nomadquery.results import Results
 from tests.faults.server import FaultServer, as_json
 
 ROOT = Path(__file__).parents[1]
@@ -177,7 +182,7 @@ def test_a_public_name_occurs_in_the_documentation(name: str) -> None:
 
 
 def methods() -> Iterator[tuple[str, str]]:
-    for owner in (Nomad, Search, QuantityPath, Query):
+    for owner in (Nomad, Search, Results, QuantityPath, Query, Entry, Archive, Section, Structures):
         for name, member in vars(owner).items():
             is_named = isinstance(member, property | classmethod | types.FunctionType)
             if is_named and not name.startswith("_"):
@@ -223,7 +228,8 @@ def cells(line: str) -> list[str]:
 # -- bad input ------------------------------------------------------------------------------------
 
 BAD_INPUT = DOCS / "bad-input.md"
-TYPED, AROUND = tables(BAD_INPUT, "wrong")
+*TYPED, AROUND = tables(BAD_INPUT, "wrong")
+LINES = [row for table in TYPED for row in table]
 
 
 def names_of_bad_input() -> dict[str, Any]:
@@ -254,11 +260,11 @@ def assert_documented(documented: str, came: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "documented"), [(row[1].strip("`"), row[2]) for row in TYPED], ids=[row[0] for row in TYPED]
+    ("code", "documented"), [(row[1].strip("`"), row[2]) for row in LINES], ids=[row[0] for row in LINES]
 )
 @pytest.mark.usefixtures("reader", "offline")
 def test_what_is_typed_wrongly_gives_what_is_documented(code: str, documented: str) -> None:
-    """Class and words are those of the first table."""
+    """Class and words are those of the tables but the last."""
     assert_documented(documented, what_comes(code, names_of_bad_input()))
 
 
@@ -266,7 +272,7 @@ def test_what_is_typed_wrongly_gives_what_is_documented(code: str, documented: s
 def test_what_goes_wrong_around_gives_what_is_documented(
     row: list[str], reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Class and words are those of the second table."""
+    """Class and words are those of the last table."""
     names = names_of_bad_input()
     with gone_wrong(row[0], names["table"], reader, monkeypatch) as port:
         came = what_comes(row[1].strip("`").replace(":8000", f":{port}"), names)
@@ -287,7 +293,7 @@ def test_after_a_full_disk_the_same_call_gives_the_whole_table(reader: Path) -> 
 
 @contextlib.contextmanager
 def gone_wrong(what: str, table: Search, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Let the world be as a line of the second table says; give the port of a server in it."""
+    """Let the world be as a line of the last table says; give the port of a server in it."""
     match what:
         case "wrong token":
             refusal = {"detail": "Could not validate credentials. The given token is invalid."}

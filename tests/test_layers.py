@@ -18,20 +18,30 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ("", "errors units durations"),
     (
         "query",
-        "criteria levels formulas dates gui_filters short_names optimade_syntax path catalogue params "
-        "params_reader column bounds values resolve predicate listing body_reader body explain "
-        "gui_address gui_address_reader addresses query given comparison phrases quantity",
+        "criteria levels formulas dates gui_filters short_names optimade_syntax path section_graph "
+        "catalogue params params_reader column bounds values resolve predicate listing body_reader body "
+        "explain gui_address gui_address_reader addresses query given comparison phrases quantity "
+        "aggregate aggregated",
     ),
-    ("columns", "plan settle frame extract required decode"),
-    ("store", "files tables cache"),
-    ("http", "message deployment pace auth transport endpoints"),
-    ("fetch", "exports plan ledger progress pages custom harvest narrowing"),
+    (
+        "columns",
+        "definitions schemas planned whole_lists plan settle references frame extract required "
+        "required_keys required_check arrays reach compiled sweep decode sections archive vectors "
+        "elements stress structure structures structure_objects structure_texts attached",
+    ),
+    ("store", "files tables view archives cache"),
+    ("http", "message deployment pace auth transport endpoints aggregations"),
+    (
+        "fetch",
+        "exports writers plan ledger progress definitions pages custom archives rows wishes harvest "
+        "narrowing summaries histograms coverage whole",
+    ),
     (
         "local",
-        "matching refusals database index archives select store aggregate ordering demo hits paging entries "
-        "routes wire server",
+        "matching refusals database index references classes keys archives select store aggregation_form "
+        "buckets bucket_contents composite aggregate ordering demo hits paging entries routes wire server",
     ),
-    ("", "session asking inquiry frames search client cache __init__"),
+    ("", "session asking inquiry frames links atoms streams results search entry client cache __init__"),
     ("cli", "*"),
 )
 

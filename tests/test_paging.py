@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,17 @@ def test_archives_are_asked_for_upload_by_upload(tmp_path: Path) -> None:
     assert sorted(one for batch in batches for one in batch) == ids(120)
     assert all(max(one) <= min(other) for one, other in itertools.pairwise(uploads))
     assert {request.json["pagination"]["order_by"] for request in wire.archive_pages} == {"upload_id"}
+
+
+def test_a_number_that_json_has_not_is_missing_and_the_rest_arrives(tmp_path: Path) -> None:
+    """Some codes leave NaN behind; a page is not lost over it."""
+
+    def spoilt(request: Request, reply: Reply) -> Reply:
+        if request.path != "entries/query" or b'"n_elements":2' not in reply.body:
+            return reply
+        return replace(reply, body=reply.body.replace(b'"n_elements":2', b'"n_elements":NaN', 1))
+
+    table = a_search(CountedWire(a_filled_store(ids(3)), spoilt), tmp_path).select("n_elements", "gap")
+    assert [row["n_elements"] for row in table.rows()] == [None, 2, 2]
+    assert [row["gap"] for row in table.rows()] == pytest.approx([0, 1, 2], rel=1e-12)
+    assert table.problems["entry_id"].tolist() == ids(1)

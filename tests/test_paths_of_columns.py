@@ -218,14 +218,19 @@ def test_a_reference_within_the_archive_is_followed(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["../uploads/u/archive/e#/run/0/system/0", "/run/0/system/9", "https://a.b/api#/run/0"]
+    ("reference", "why"),
+    [
+        ("../uploads/u/archive/e#/run/0/system/0", "it was not resolved"),
+        ("/run/0/system/9", "there is nothing at its target"),
+        ("https://a.b/api#/run/0", "it leads to another deployment"),
+    ],
 )
-def test_a_reference_that_cannot_be_followed_is_told(reference: str) -> None:
+def test_a_reference_that_cannot_be_followed_is_told(reference: str, why: str) -> None:
     """A null that may not be one never stands there in silence."""
     notes: list[str] = []
     archive = {"run": [{"calculation": [{"system_ref": reference}, {}]}]}
     assert value_of("run[0].calculation.system_ref.atoms.labels.size()", archive, notes) == [None, None]
-    assert notes == [f"the reference {reference!r} was not resolved"]
+    assert notes == [f"the reference {reference!r} leads nowhere: {why}"]
 
 
 def test_references_in_a_circle_end() -> None:

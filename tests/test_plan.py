@@ -66,7 +66,7 @@ def test_a_begun_table_needs_only_the_rest(search: Search, wire: CountedWire) ->
         table.to_arrow()
     wire.change = None
     plan = table.plan()
-    assert plan.cached.startswith("20 of 30 rows, begun 20")
+    assert plan.cached.startswith("20 of 30 entries, begun 20")
     assert plan.n_requests == 1
 
 

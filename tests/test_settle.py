@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomadquery.columns.settle import observe, settled_batch, settled_schema, unsettled_fields
+from nomadquery.columns.settle import cell, observe, settled_batch, settled_schema
 from tests.strategies import json_values
 
 SCHEMA = pa.schema(
     [
         pa.field("entry_id", pa.string(), nullable=False),
-        pa.field("x", pa.string(), metadata={"json": "1", "unit": "eV"}),
+        pa.field("x", pa.string(), metadata={"json": "1"}),
     ]
 )
 
@@ -26,10 +25,10 @@ def settled(*pages: list[Any]) -> pa.Table:
     """Return the table that pages of values make."""
     batches = []
     for page in pages:
-        texts = [None if value is None else json.dumps(value) for value in page]
+        texts = [cell(value, "eV") for value in page]
         ids = pa.array([str(number) for number in range(len(page))], pa.string())
         batches.append(pa.record_batch([ids, pa.array(texts, pa.string())], schema=SCHEMA))
-    shapes = observe(batches, unsettled_fields(SCHEMA))
+    shapes = observe(batches, SCHEMA)
     schema = settled_schema(SCHEMA, shapes)
     return pa.Table.from_batches([settled_batch(batch, schema, shapes) for batch in batches], schema)
 
@@ -61,7 +60,10 @@ def test_the_type_fits_all_values(values: list[Any], kind: pa.DataType, kept: li
     for pages in ([values], [[value] for value in values]):
         table = settled(*pages)
         assert table.schema.field("x").type == kind
-        assert table.schema.field("x").metadata == {b"unit": b"eV"}
+        is_numeric = (
+            kind in {pa.int64(), pa.float64()} or pa.types.is_list(kind) or isinstance(values[0], dict)
+        )
+        assert table.schema.field("x").metadata.get(b"unit") == (b"eV" if is_numeric else None)
         assert table["x"].to_pylist() == kept
 
 

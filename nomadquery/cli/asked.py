@@ -35,9 +35,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Columns, order and number of the rows of a table."""
+    """Columns, rows, their order and number."""
 
     select: tuple[str, ...]
+    column: tuple[str, ...]
+    per: str | None
+    drop_missing: str | None
     sort: str | None
     descending: bool
     limit: int | None
@@ -45,8 +48,13 @@ class Wanted:
 
     def of(self, search: Search) -> Search:
         """Return the search with all this said."""
-        if self.select:
-            search = search.select(**columns_of(self.select))
+        if self.per is not None:
+            search = search.per(self.per)
+        if self.select or self.column:
+            search = search.select(**columns_of(self.select, self.column))
+        if self.drop_missing is not None:
+            names = (name.strip() for name in self.drop_missing.split(","))
+            search = search.drop_missing(*filter(None, names))
         if self.sort is not None:
             search = search.sort(self.sort, descending=self.descending)
         elif self.descending:
@@ -91,6 +99,18 @@ wanted_options: Final[Callable[[Command], Command]] = bundled(
         help="Columns after entry_id, separated by commas: short names, paths, 'path in eV', 'name=path'. "
         "May be repeated.",
     ),
+    click.option(
+        "--column",
+        multiple=True,
+        metavar="COLUMN",
+        help="One column, commas and all: 'gap=results.…band_gap.value.min() in eV'. May be repeated.",
+    ),
+    click.option("--per", metavar="SECTION", help="A row for each item of a section: run.calculation."),
+    click.option(
+        "--drop-missing",
+        metavar="NAMES",
+        help="Leave out rows without a value in these columns, separated by commas.",
+    ),
     click.option("--sort", metavar="QUANTITY", help="Take the first in this order; goes with --limit."),
     click.option("--descending", is_flag=True, help="Largest first, with --sort."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many entries."),
@@ -103,8 +123,8 @@ wanted_options: Final[Callable[[Command], Command]] = bundled(
 )
 
 
-def columns_of(texts: tuple[str, ...]) -> dict[str, str]:
-    """Return name → path of the columns in ``--select``, in their order.
+def columns_of(lists: tuple[str, ...], single: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return name → path of the columns in ``--select`` and in ``--column``, in their order.
 
     Raises
     ------
@@ -114,7 +134,7 @@ def columns_of(texts: tuple[str, ...]) -> dict[str, str]:
         If a path cannot be read.
     """
     columns: dict[str, str] = {}
-    for piece in (piece for text in texts for piece in _between_commas(text)):
+    for piece in (*(piece for text in lists for piece in _between_commas(text)), *single):
         named = _NAMED.fullmatch(piece)
         path = (named["path"] if named else piece).strip()
         name = named["name"] if named else dotted(read_column(path)[0])

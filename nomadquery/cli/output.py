@@ -15,7 +15,8 @@ import click
 from nomadquery.cli.bundles import Command, bundled
 from nomadquery.cli.sheets import check_openpyxl, write_sheet
 from nomadquery.cli.tables import print_frame
-from nomadquery.search import Search, WishWords
+from nomadquery.results import WishWords
+from nomadquery.search import Search
 from nomadquery.store.files import remove_folder, replacing, temporary_folder
 
 if TYPE_CHECKING:
@@ -98,13 +99,13 @@ def give_frame(frame: pd.DataFrame, output: Output) -> None:
 def give_search(search: Search, output: Output, wishes: WishWords) -> None:
     """Fetch the table of a search and write it as ``output`` says.
 
-    Only ``table`` and ``xlsx``, which are for people, hold it in memory.
+    Only ``table``, which is for people, holds it in memory.
     """
     match output.kind:
         case "table":
             print_frame(search.to_pandas(**wishes))
         case "xlsx":
-            give_frame(search.to_pandas(units="names", **wishes), output)
+            search.to_excel(_file_of(output), **wishes)
         case "json":
             with _stream(output) as stream:
                 for piece in _json_array(search.rows(**wishes)):
@@ -115,6 +116,12 @@ def give_search(search: Search, output: Output, wishes: WishWords) -> None:
             _to_stdout(search, kind, wishes)
     if output.file is not None:
         click.echo(f"wrote {output.file} ({output.file.stat().st_size:,} bytes)", err=True)
+
+
+def _file_of(output: Output) -> Path:
+    if output.file is None:
+        raise click.UsageError("A sheet goes to a file: -o FILE.xlsx.")
+    return output.file
 
 
 def _written(search: Search, kind: str, file: Path, wishes: WishWords) -> None:

@@ -1,76 +1,83 @@
-"""Entries as JSON bytes → Arrow arrays, column by column, in the columns' units."""
+"""Entries as JSON → Arrow rows: one for each entry, or for each item of a section.
+
+Some hundred entries are decoded at a time, so that the objects of these are in memory, not those
+of the page. What `sweep` can read is read for all of them at once, the rest by `extract`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from types import NoneType
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from nomadquery import units
-from nomadquery.columns.extract import reader
-from nomadquery.columns.plan import PlannedColumn
-from nomadquery.columns.settle import nested
-from nomadquery.errors import ResponseFormatError
-from nomadquery.query import dates
-from nomadquery.query.catalogue import Catalogue, Kind
+from nomadquery.columns.arrays import Problem, array_of, arrow_schema, nested_values
+from nomadquery.columns.compiled import (
+    Form,
+    Json,
+    Layout,
+    Listed,
+    Opened,
+    Section,
+    read_document,
+    search_form,
+)
+from nomadquery.columns.extract import Declares, Document, Item, Notes, items_of, reader
+from nomadquery.columns.planned import Per, PlannedColumn, Source
+from nomadquery.columns.references import Home, Shelf
+from nomadquery.columns.settle import cell
+from nomadquery.columns.sweep import Sweep, is_swept, summarised
+from nomadquery.query.catalogue import Catalogue
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_INT64: Final = 2**63
+_SLICE: Final = 500
+#: Objects take several times the size of their JSON, and cost less while they fit into the cache.
+_SLICE_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What a row lacks, and why.
+class Archives:
+    """What archive columns are read from.
 
     Attributes
     ----------
-    entry_id : str
-        Empty where it concerns the whole table.
-    path : str
-        The path or column concerned.
-    why : str
+    contents : mapping
+        The archives (or parts of them) by entry id; each is looked at once.
+    shelf : Shelf
+        These and other archives, for references.
+    declares : callable or None
+        Tells the units that custom schemas declare.
+    layout : Layout or None
+        Of those contents that were compiled.
     """
 
-    entry_id: str
-    path: str
-    why: str
+    contents: Mapping[str, Mapping[str, Any]]
+    shelf: Shelf
+    declares: Declares | None = None
+    layout: Layout | None = None
 
 
-def arrow_schema(columns: Sequence[PlannedColumn]) -> pa.Schema:
-    """Return the schema of the table: ``entry_id`` first; units stand in the field metadata.
-
-    Columns of unknown kind are JSON text until `settle` finds their type. ``array`` says how many
-    of the innermost list levels are dimensions of an array.
-    """
-    import pyarrow as pa
-
-    fields = [pa.field("entry_id", pa.string(), nullable=False)]
-    for column in columns:
-        metadata = {"path": column.quantity} | ({"unit": column.unit} if column.unit else {})
-        if column.kind == "other":
-            metadata["json"] = "1"
-        elif column.n_dimensions:
-            metadata["array"] = str(column.n_dimensions)
-        fields.append(pa.field(column.name, _type_of(column), metadata=metadata))
-    return pa.schema(fields)
+def shelved(contents: Mapping[str, Mapping[str, Any]], declares: Declares | None = None) -> Archives:
+    """Return whole archives as what columns are read from."""
+    shelf = Shelf()
+    for entry_id, archive in contents.items():
+        shelf.put(entry_id, "*", archive)
+    return Archives(contents, shelf, declares)
 
 
-def read_documents(items: Iterable[bytes | msgspec.Raw]) -> list[Mapping[str, Any]]:
-    """Return the entries as objects, in their order.
+def read_documents(items: Iterable[Json]) -> list[Mapping[str, Any]]:
+    """Return the entries as dictionaries with all they have, in their order.
 
     Raises
     ------
     ResponseFormatError
         If one is not a JSON object with an ``entry_id``.
     """
-    return [_document(item) for item in items]
+    return [read_document(item) for item in items]
 
 
 def decode(
@@ -78,42 +85,196 @@ def decode(
     columns: Sequence[PlannedColumn],
     catalogue: Catalogue,
     *,
-    archives: Mapping[str, Mapping[str, Any]] | None = None,
+    archives: Archives | None = None,
+    per: Per | None = None,
 ) -> tuple[pa.RecordBatch, list[Problem]]:
-    """Return one row for each search document, in their order, and what some of them lack.
+    """Return the rows of search documents, in their order, and what some of them lack.
 
-    ``archives`` holds, by entry id, the archives that archive columns are read from; an
-    entry without one has nulls there.
+    One row for each entry; with ``per`` one for each item of that section, columns from elsewhere
+    repeated. An entry whose archive is not there has nulls in archive columns. `Listed` entries are
+    decoded here, by what is compiled from the columns; other documents are read as they are.
     """
     import pyarrow as pa
 
-    ids = [document["entry_id"] for document in documents]
-    sources = {
-        "search": documents,
-        "archive": [(archives or {}).get(entry_id, {}) for entry_id in ids],
-    }
+    at_hand = archives or Archives({}, Shelf())
+    form = search_form(columns, catalogue, per)
+    layouts: dict[Source, Layout | None] = {"search": form.layout, "archive": at_hand.layout}
+    schema = arrow_schema(columns, per)
     problems: list[Problem] = []
-    arrays: list[pa.Array] = [pa.array(ids, pa.string())]
-    for column in columns:
-        read_from = sources[column.source]
-        if column.schema is not None:
-            read_from = [
-                source if _is_of_class(document, column.schema) else {}
-                for document, source in zip(documents, read_from, strict=True)
-            ]
-        values = _extracted(read_from, ids, column, catalogue, problems)
-        arrays.append(_array(values, ids, column, problems))
-    return pa.record_batch(arrays, schema=arrow_schema(columns)), problems
+
+    def rows_of(some: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        entries = [_entry_of(document, form, at_hand.contents) for document in some]
+        part = _Slice(entries, at_hand, catalogue, per, layouts)
+        return pa.record_batch(part.arrays(columns, problems), schema=schema)
+
+    parts = [rows_of(some) for some in _slices(documents, at_hand.contents)]
+    rows = pa.Table.from_batches(parts, schema).combine_chunks().to_batches()
+    return rows[0] if rows else pa.RecordBatch.from_pylist([], schema), problems
 
 
-def _document(item: bytes | msgspec.Raw) -> Mapping[str, Any]:
-    try:
-        document = msgspec.json.decode(item)
-    except msgspec.DecodeError:
-        document = json.loads(bytes(item))  # NaN and Infinity, which some codes leave behind
-    if not isinstance(document, dict) or not isinstance(document.get("entry_id"), str):
-        raise ResponseFormatError("An entry of the answer has no entry_id, so its row could not be named.")
-    return document
+#: What is read of an entry that has no archive, or whose archive is not there.
+_NONE: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry: its search document and its archive."""
+
+    entry_id: str
+    upload_id: str
+    search: Mapping[str, Any]
+    archive: Mapping[str, Any]
+
+    def content(self, source: Source) -> Mapping[str, Any]:
+        return self.search if source == "search" else self.archive
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is read of a column: of which entries, of which of their items (``None``: of the entry itself).
+
+    ``repeats`` says for each row which value it has; ``None``: they are the rows.
+    """
+
+    places: Sequence[tuple[_Entry, Item | None]]
+    repeats: Sequence[int] | None = None
+    _ids: list[str] = field(init=False)
+    _swept: dict[Source, tuple[Sweep, list[int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ids = [entry.entry_id for entry, _ in self.places]
+
+    @property
+    def entry_ids(self) -> list[str]:
+        """The entries of the values."""
+        return self._ids
+
+    def swept(self, source: Source, layout: Layout) -> tuple[Sweep, list[int]]:
+        """Return the sections, and the numbers of the entries that are dictionaries."""
+        if source not in self._swept:
+            contents = [entry.content(source) for entry, _ in self.places]
+            starts = (
+                content if item is None else item.value
+                for content, (_, item) in zip(contents, self.places, strict=True)
+            )
+            roots = [start if isinstance(start, Section) else None for start in starts]
+            apart = [number for number, content in enumerate(contents) if _is_apart(content)]
+            self._swept[source] = Sweep(roots, layout), apart
+        return self._swept[source]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Some entries, and what has been walked of them."""
+
+    entries: Sequence[_Entry]
+    archives: Archives
+    catalogue: Catalogue
+    per: Per | None
+    layouts: Mapping[Source, Layout | None]
+
+    def arrays(self, columns: Sequence[PlannedColumn], problems: list[Problem]) -> list[pa.Array]:
+        """Return the columns of the table: entry ids, positions of rows, values."""
+        import pyarrow as pa
+
+        whole, by_item = self._readings()
+        rows = whole if self.per is None else by_item
+        arrays = [pa.array(rows.entry_ids, pa.string())]
+        for level in range(0 if self.per is None else len(self.per.repeats)):
+            arrays.append(pa.array([item.positions[level] for _, item in rows.places if item], pa.int64()))
+        for column in columns:
+            reading = whole if column.per is None else by_item
+            array = self._array(column, reading, problems)
+            arrays.append(
+                array if reading.repeats is None else array.take(pa.array(reading.repeats, pa.int64()))
+            )
+        return arrays
+
+    def _readings(self) -> tuple[_Reading, _Reading]:
+        """Return what is read of columns from anywhere, and of columns of the items that make the rows."""
+        if self.per is None:
+            return _Reading([(entry, None) for entry in self.entries]), _Reading(())
+        per = self.per
+        items = [items_of(entry.content(per.source), per.section, per.repeats) for entry in self.entries]
+        with_rows = [(entry, rows) for entry, rows in zip(self.entries, items, strict=True) if rows]
+        numbers = [number for number, (_, rows) in enumerate(with_rows) for _ in rows]
+        return (
+            _Reading([(entry, None) for entry, _ in with_rows], numbers),
+            _Reading([(entry, item) for entry, rows in with_rows for item in rows]),
+        )
+
+    def _array(self, column: PlannedColumn, reading: _Reading, problems: list[Problem]) -> pa.Array:
+        layout, ids = self._layout(column), reading.entry_ids
+        if layout is None or not is_swept(column, layout):
+            return array_of(self._exact(column, reading.places, problems), ids, column, problems)
+        sweep, apart = reading.swept(column.source, layout)
+        if len(apart) == len(ids):
+            return array_of(self._exact(column, reading.places, problems), ids, column, problems)
+        reached = summarised(sweep.reach(column.path.steps[column.n_outer :]), column)
+        if not apart:
+            return array_of(reached.values, ids, column, problems, reached.levels)
+        values = nested_values(reached.values, reached.levels)
+        exact = self._exact(column, [reading.places[number] for number in apart], problems)
+        for number, value in zip(apart, exact, strict=True):
+            values[number] = value
+        return array_of(values, ids, column, problems)
+
+    def _layout(self, column: PlannedColumn) -> Layout | None:
+        """Return the sections that the column starts from: the rows' own items, or those at the root."""
+        layout = self.layouts[column.source]
+        return layout if layout is None or column.per is None else layout.at(column.per.split("."))
+
+    def _exact(
+        self, column: PlannedColumn, places: Sequence[tuple[_Entry, Item | None]], problems: list[Problem]
+    ) -> list[Any]:
+        """Return what `extract` reads; cells with their unit where the type is not known yet."""
+        read = reader(column, self.catalogue)
+        values: list[Any] = []
+        for entry, several in groupby(places, key=itemgetter(0)):
+            if column.schema is not None and not _is_of_class(entry.search, column.schema):
+                values += [None for _ in several]
+                continue
+            home = Home(entry.entry_id, entry.upload_id)
+            document = Document(
+                entry.content(column.source), home, self.archives.shelf, self.archives.declares
+            )
+            notes = Notes()
+            for _, item in several:
+                value = read(document, notes, item)
+                if column.kind == "other":
+                    value = cell(value, column.stored_unit or notes.unit)
+                values.append(value)
+            problems += [Problem(entry.entry_id, column.quantity, line) for line in _counted(notes.lines)]
+        return values
+
+
+def _entry_of(document: Mapping[str, Any], form: Form, archives: Mapping[str, Mapping[str, Any]]) -> _Entry:
+    entry_id, upload_id = document["entry_id"], str(document.get("upload_id", ""))
+    search = form.read(document.item) if isinstance(document, Listed) else document
+    return _Entry(entry_id, upload_id, search, archives.get(entry_id, _NONE))
+
+
+def _is_apart(content: Mapping[str, Any]) -> bool:
+    """Return whether an entry has something that is no `Section`."""
+    return not isinstance(content, Section) and bool(content)
+
+
+def _slices(
+    documents: Sequence[Mapping[str, Any]], contents: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Yield the documents in parts, each of not too many and not too large ones."""
+    start = n_bytes = 0
+    for place, one in enumerate(documents, start=1):
+        if isinstance(one, Listed):
+            n_bytes += memoryview(one.item).nbytes
+            n_bytes += contents.n_bytes(one.entry_id) if isinstance(contents, Opened) else 0
+        if place - start == _SLICE or n_bytes >= _SLICE_BYTES or place == len(documents):
+            yield documents[start:place]
+            start, n_bytes = place, 0
+
+
+def _counted(lines: Sequence[str]) -> list[str]:
+    return [line if times == 1 else f"{line} ({times} times)" for line, times in Counter(lines).items()]
 
 
 def _is_of_class(document: Mapping[str, Any], schema: str) -> bool:
@@ -124,202 +285,3 @@ def _is_of_class(document: Mapping[str, Any], schema: str) -> bool:
         if str(found.get("id")).partition("#")[2] == schema or schema in first.get("definitions", ()):
             return True
     return False
-
-
-def _extracted(
-    documents: Sequence[Mapping[str, Any]],
-    ids: Sequence[str],
-    column: PlannedColumn,
-    catalogue: Catalogue,
-    problems: list[Problem],
-) -> list[Any]:
-    read = reader(column, catalogue)
-    values: list[Any] = []
-    notes: list[str] = []
-    for entry_id, document in zip(ids, documents, strict=True):
-        values.append(read(document, notes))
-        if notes:
-            problems += [Problem(entry_id, column.quantity, note) for note in dict.fromkeys(notes)]
-            notes.clear()
-    return values
-
-
-def _array(values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]) -> pa.Array:
-    import pyarrow as pa
-
-    if column.kind == "other":
-        return pa.array([_json_text(_in_unit(value, column)) for value in values], pa.string())
-    wanted = _type_of(column)
-    listed = [_listed(value, column.n_levels) for value in values]
-    if column.kind == "date":
-        listed = [_mapped(value, column.n_levels, _moment) for value in listed]
-    try:
-        # of its own accord Arrow would cut 1.5 to 1, take true for 1.0 and a number for a time
-        if not _types_in(listed, column.n_levels) <= _TYPES[column.kind]:
-            raise TypeError
-        array = pa.array(listed, wanted)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        array = pa.array(_fitting(listed, ids, column, problems), wanted)
-    return _scaled(array, column)
-
-
-_TYPES: Final[Mapping[Kind, frozenset[type]]] = {
-    "text": frozenset({str, NoneType}),
-    "integer": frozenset({int, NoneType}),
-    "number": frozenset({int, float, NoneType}),
-    "boolean": frozenset({bool, NoneType}),
-    "date": frozenset({datetime, NoneType}),
-}
-
-
-def _types_in(values: list[Any], n_levels: int) -> set[type]:
-    """Return the types of single values ``n_levels`` lists below, and of what stands in place of a list."""
-    if not n_levels:
-        return set(map(type, values))
-    found: set[type] = set()
-    for value in values:
-        if isinstance(value, list):
-            found |= _types_in(value, n_levels - 1)
-        elif value is not None:
-            found.add(object)
-    return found
-
-
-def _fitting(
-    values: list[Any], ids: Sequence[str], column: PlannedColumn, problems: list[Problem]
-) -> list[Any]:
-    """Return the values with ``None`` in place of each that does not have the declared type."""
-    fit = _FITTED[column.kind]
-    kept: list[Any] = []
-    for entry_id, value in zip(ids, values, strict=True):
-        try:
-            kept.append(_strictly_mapped(value, column.n_levels, fit))
-        except (ValueError, TypeError, OverflowError):
-            shown = ascii(value)
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
-            why = f"{shown} is no {column.kind} value of the declared shape"
-            problems.append(Problem(entry_id, column.quantity, why))
-            kept.append(None)
-    return kept
-
-
-def _as_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    value.encode()  # halves of a surrogate pair are no text
-    return value
-
-
-def _as_integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise TypeError
-    if not -_INT64 <= value < _INT64:
-        raise OverflowError
-    return int(value)
-
-
-def _as_number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    return float(value)
-
-
-def _as_boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _as_moment(value: Any) -> datetime:
-    if not isinstance(value, datetime):
-        raise TypeError
-    return value
-
-
-_FITTED: Final[Mapping[Kind, Callable[[Any], Any]]] = {
-    "text": _as_text,
-    "integer": _as_integer,
-    "number": _as_number,
-    "boolean": _as_boolean,
-    "date": _as_moment,
-}
-
-
-def _strictly_mapped(value: Any, levels: int, function: Callable[[Any], Any]) -> Any:
-    if value is None:
-        return None
-    if levels:
-        if not isinstance(value, list):
-            raise TypeError
-        return [_strictly_mapped(item, levels - 1, function) for item in value]
-    return function(value)
-
-
-def _listed(value: Any, levels: int) -> Any:
-    """Return ``value``, a single one in place of a list of one put into a list."""
-    return [value] if levels == 1 and value is not None and not isinstance(value, list) else value
-
-
-def _mapped(value: Any, levels: int, function: Callable[[Any], Any]) -> Any:
-    if value is None:
-        return None
-    if levels and isinstance(value, list):
-        return [_mapped(item, levels - 1, function) for item in value]
-    return function(value)
-
-
-def _moment(value: Any) -> Any:
-    """Return the moment to the millisecond, as the index keeps it; what is none stays as it is."""
-    try:
-        moment = dates.moment_of(value)
-    except (TypeError, ValueError):
-        return value
-    return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _json_text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, separators=(",", ":"))
-
-
-def _in_unit(value: Any, column: PlannedColumn) -> Any:
-    if column.stored_unit is None or column.unit in {None, column.stored_unit}:
-        return value
-    if isinstance(value, list):
-        return [_in_unit(item, column) for item in value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return units.convert(float(value), column.stored_unit, str(column.unit))
-
-
-def _scaled(array: pa.Array, column: PlannedColumn) -> pa.Array:
-    """Return the array with its numbers converted to the column's unit, at whatever depth."""
-    if column.kind != "number" or column.unit is None or column.stored_unit in {None, column.unit}:
-        return array
-    return _converted(array, str(column.stored_unit), column.unit)
-
-
-def _converted(array: pa.Array, stored: str, unit: str) -> pa.Array:
-    import pyarrow as pa
-
-    if pa.types.is_list(array.type):
-        inner = _converted(array.values, stored, unit)
-        return pa.ListArray.from_arrays(array.offsets, inner, type=array.type, mask=array.is_null())
-    numbers = array.to_numpy(zero_copy_only=False)
-    return pa.array(
-        units.convert(numbers, stored, unit), array.type, mask=array.is_null().to_numpy(zero_copy_only=False)
-    )
-
-
-def _type_of(column: PlannedColumn) -> pa.DataType:
-    import pyarrow as pa
-
-    if column.kind == "other":
-        return pa.string()
-    leaf = {
-        "text": pa.string(),
-        "integer": pa.int64(),
-        "number": pa.float64(),
-        "boolean": pa.bool_(),
-        "date": pa.timestamp("ms", tz="UTC"),
-    }[column.kind]
-    return nested(leaf, column.n_levels)

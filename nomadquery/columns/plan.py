@@ -8,11 +8,14 @@ there, and take the type that fits them all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Final
 
 from nomadquery import units
+from nomadquery.columns.planned import Per, PlannedColumn
+from nomadquery.columns.whole_lists import may_lose_items, needs_every_item
 from nomadquery.errors import NotExpressible, QueryError, UnitError
 from nomadquery.query.catalogue import Catalogue, Kind, Quantity
 from nomadquery.query.column import Column
@@ -25,14 +28,11 @@ from nomadquery.query.criteria import (
     Within,
     canonical,
     quantities_of,
-    to_plain,
 )
-from nomadquery.query.path import Index, Items, Name, Path, Slice, Step, dotted, path_of
+from nomadquery.query.path import Index, Items, Name, Path, Step, dotted, is_plain, path_of
 from nomadquery.query.phrases import read_path
 from nomadquery.query.resolve import Resolver, full_name, unknown_quantity
-from nomadquery.query.short_names import SHORT_NAMES, Rule
-
-Source = Literal["search", "archive"]
+from nomadquery.query.short_names import SHORT_NAMES
 
 _COUNTING: Final = frozenset({"count", "size"})
 
@@ -44,119 +44,142 @@ _SERIES: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedColumn:
-    """One column, ready to be read from a document.
+def plan_per(path: Path, catalogue: Catalogue) -> Per:
+    """Return the section that makes the rows.
 
-    Attributes
-    ----------
-    name : str
-        Name in the table.
-    path : Path
-        Full path; filters hold resolved trees with full names.
-    rule : str or None
-        What becomes of several values.
-    kind : str
-        Kind of one value after the rule; ``other`` where only the data can tell.
-    n_levels : int
-        List levels of one value: repeating sections without an index, then array dimensions.
-    n_dimensions : int
-        How many of these are dimensions of an array.
-    stored_unit, unit : str or None
-        Unit of the stored number, and of the column.
-    source : str
-        ``search`` (``entries/query``) or ``archive``.
-    repeats : tuple of str
-        The repeating sections on the way, in full.
-    is_custom : bool
-        Whether only an entry's own schema knows the quantity.
-    schema : str or None
-        For a custom quantity: entries of this class only.
-    follows : bool
-        Whether the path leads (or, for a custom quantity, may lead) through a reference.
-    unchecked : bool
-        Whether the path is taken as it stands.
+    Raises
+    ------
+    QueryError
+        If it does not repeat, or has positions or filters.
+    QuantityNotFound
+        If the schema does not know it.
     """
-
-    name: str
-    path: Path
-    rule: Rule | None
-    kind: Kind
-    n_levels: int
-    n_dimensions: int
-    stored_unit: str | None
-    unit: str | None
-    source: Source
-    repeats: tuple[str, ...]
-    is_custom: bool = False
-    schema: str | None = None
-    follows: bool = False
-    unchecked: bool = False
-
-    @property
-    def quantity(self) -> str:
-        """The dotted name without positions and filters."""
-        return dotted(self.path)
-
-    def filter_quantities(self) -> Iterator[str]:
-        """Yield the full names that the filters of the path look at."""
-        for step in self.path.steps:
-            if isinstance(step, Items):
-                yield from sorted(quantities_of(step.criterion))
+    path = _spelled_out(Column("per", path)).path
+    name = dotted(path)
+    if not is_plain(path):
+        raise QueryError(f"per({name!r}) takes a section without brackets; its items become the rows.")
+    if is_custom(name) and catalogue.find(name) is None:
+        return Per(name, (name,), is_custom=True)
+    quantity = catalogue.find(name)
+    if quantity is None:
+        raise unknown_quantity(name, catalogue)
+    if quantity.kind != "section" or name not in quantity.repeats:
+        hint = f" Repeating sections on its way: {', '.join(quantity.repeats)}." if quantity.repeats else ""
+        raise QueryError(f"per({name!r}) needs a section that repeats; this one does not.{hint}")
+    if catalogue.references_on(f"{name}.x"):
+        raise NotExpressible(f"per({name!r}) leads through a reference; give the section where it stands.")
+    return Per(name, quantity.repeats)
 
 
-def plan_column(column: Column, catalogue: Catalogue) -> PlannedColumn:
+def settled_per(per: Per, columns: Iterable[PlannedColumn], catalogue: Catalogue) -> Per:
+    """Return the section with the source that all the columns of its items have.
+
+    From the index only if that holds each of them; with none, if it holds the section at all.
+    """
+    sources = {column.source for column in columns if column.per is not None}
+    if per.is_custom:  # of lists in custom schemas the index holds the items with a value only
+        return replace(per, source="archive")
+    if sources:
+        is_whole = sources == {"search"} and not any(map(may_lose_items, per.repeats))
+        return replace(per, source="search" if is_whole else "archive")
+    in_index = any(name.startswith(f"{per.section}.") for name in catalogue.names)
+    is_whole = not any(map(may_lose_items, per.repeats))
+    return replace(per, source="search" if in_index and is_whole else "archive")
+
+
+def plan_columns(
+    columns: Iterable[Column], catalogue: Catalogue, per: Per | None = None
+) -> tuple[tuple[PlannedColumn, ...], Per | None]:
+    """Return the columns with path, source, type and unit, and where the rows' items are read.
+
+    Raises
+    ------
+    QuantityNotFound, QueryError, UnitError
+        As `plan_column` does.
+    """
+    planned = tuple(plan_column(column, catalogue, per) for column in columns)
+    if per is None:
+        return planned, None
+    taken = {"entry_id", *per.index_names} & {column.name for column in planned}
+    if taken:
+        raise QueryError(f"The column {sorted(taken)[0]!r} holds positions of rows; give yours another name.")
+    per = settled_per(per, planned, catalogue)
+    if per.source == "archive":
+        planned = tuple(
+            column if column.per is None else replace(column, source="archive") for column in planned
+        )
+    return planned, per
+
+
+def plan_column(column: Column, catalogue: Catalogue, per: Per | None = None) -> PlannedColumn:
     """Return the column with its path in full, its source, type and unit.
+
+    A path that leads into the section ``per`` means one of its items.
 
     Raises
     ------
     QuantityNotFound
         If the path is not known; with the nearest ones.
     QueryError
-        If a rule does not fit the type.
+        If a rule does not fit the type, or there are brackets on the way to the rows' items.
     UnitError
         If the unit does not fit the stored one.
     """
     column = _spelled_out(column)
     name = dotted(column.path)
+    section = None if per is None or not name.startswith(f"{per.section}.") else per.section
+    if section is not None and not _is_plain_up_to(column.path, section.count(".") + 1):
+        raise QueryError(
+            f"{name!r} means the row's own item of {section}; leave out the brackets up to there. "
+            "Rows are chosen afterwards, in the DataFrame."
+        )
     quantity = catalogue.find(name)
     if quantity is None and not (column.unchecked or is_custom(name)):
         raise unknown_quantity(name, catalogue)
+    path = _resolved_filters(column.path, catalogue)
+    if quantity is not None and not column.unchecked:
+        _check_brackets(path, quantity)
     if quantity is None:
-        return _planned_custom(column, _resolved_filters(column.path, catalogue))
-    if quantity.kind in {"section", "reference"}:
+        return replace(_planned_custom(column, path), per=section)
+    if quantity.kind == "section" and catalogue.sections.is_reference(name):
+        quantity = replace(quantity, target=quantity.target or "")
+    if quantity.target is None and quantity.kind in {"section", "reference"}:
         below = ", ".join(catalogue.children(name)[:8])
-        raise NotExpressible(f"{name!r} is a section or reference; select one of its quantities: {below}.")
-    return _planned(column, _resolved_filters(column.path, catalogue), _as_found(quantity), catalogue)
-
-
-def describe(column: PlannedColumn) -> Mapping[str, Any]:
-    """Return the column as JSON: the same for columns with the same content, whatever their spelling."""
-    return {
-        "name": column.name,
-        "path": [_plain_step(step) for step in column.path.steps],
-        "schema": column.schema,
-        "rule": column.rule,
-        "unit": column.unit,
-        "stored_unit": column.stored_unit,
-        "kind": column.kind,
-        "n_levels": column.n_levels,
-    }
+        raise NotExpressible(f"{name!r} is a section; select one of its quantities: {below}.")
+    outer = () if section is None or per is None else per.repeats
+    return replace(_planned(column, path, _as_found(quantity, catalogue), catalogue, outer), per=section)
 
 
 def is_custom(name: str) -> bool:
-    """Return whether only an entry's own schema knows the quantity."""
-    return name.startswith(("data.", "definitions.", "workflow2.", "measurement.", "tabular_tree."))
+    """Return whether only an entry's own schema, or that of one code (``x_…``), may know the quantity."""
+    if name.startswith(("data.", "definitions.", "workflow2.", "measurement.", "tabular_tree.")):
+        return True
+    return any(part.startswith("x_") for part in name.split("."))
+
+
+#: Objects of the index that stand for an id in the archive.
+_IDS: Final = {
+    "main_author": "user_id",
+    "authors": "user_id",
+    "viewers": "user_id",
+    "writers": "user_id",
+    "datasets": "dataset_id",
+}
 
 
 def _spelled_out(column: Column) -> Column:
-    """Return the column with its short name written out, and without ``metadata.`` in front."""
+    """Return the column with its short name written out, and without ``metadata.`` in front.
+
+    A person or a dataset alone is its id.
+    """
     head = column.path.steps[0] if column.path.steps else None
     if not isinstance(head, Name):
         raise QueryError(f"The column {column.name!r} has no path; select for example 'formula'.")
     rest = column.path.steps[1:]
-    if head.name == "metadata" and rest:
-        return replace(column, path=Path(rest))
+    if head.name == "metadata" and rest and isinstance(rest[0], Name):
+        return _spelled_out(replace(column, path=Path(rest)))
+    if head.name in _IDS and not any(isinstance(step, Name) for step in rest):
+        return replace(column, path=column.path / Name(_IDS[head.name]))
     short = SHORT_NAMES.get(head.name)
     if short is None or any(isinstance(step, Name) for step in rest):
         return column
@@ -199,14 +222,52 @@ def without_schemas(criterion: Criterion) -> Criterion:
             return replace(criterion, quantity=criterion.quantity.removesuffix("#"))
 
 
-def _as_found(quantity: Quantity) -> Quantity:
+def _check_brackets(path: Path, quantity: Quantity) -> None:
+    """Refuse brackets behind a section that does not repeat.
+
+    Raises
+    ------
+    QueryError
+        If there are any.
+    """
+    names: list[str] = []
+    for step, following in pairwise(path.steps):
+        if isinstance(step, Name):
+            names.append(step.name)
+        section = ".".join(names)
+        is_on_the_way = section != quantity.name and section not in quantity.repeats
+        if is_on_the_way and not isinstance(following, Name):
+            raise QueryError(
+                f"The section {section!r} does not repeat, so there is nothing to choose from: leave out the "
+                "brackets behind it."
+            )
+
+
+def _is_plain_up_to(path: Path, n_names: int) -> bool:
+    return all(isinstance(step, Name) for step in path.steps[: n_names + 1])
+
+
+def _as_found(quantity: Quantity, catalogue: Catalogue) -> Quantity:
+    """Return the quantity as the data have it; a reference to a section is its text."""
+    row = catalogue.sections.quantity(quantity.name)
+    shape = tuple(row.shape) if row is not None else ()
+    if quantity.target is not None and quantity.kind in {"section", "reference"}:
+        own = (name for name in quantity.repeats if name != quantity.name)
+        return replace(quantity, kind="text", shape=shape, repeats=tuple(own), target=None)
     return replace(quantity, shape=("*",)) if _SERIES.fullmatch(quantity.name) else quantity
 
 
-def _planned(column: Column, path: Path, quantity: Quantity, catalogue: Catalogue) -> PlannedColumn:
-    n_sections = len(_open_sections(path, quantity.repeats))
+def _planned(
+    column: Column, path: Path, quantity: Quantity, catalogue: Catalogue, outer: tuple[str, ...] = ()
+) -> PlannedColumn:
+    n_sections = len([one for one in _open_sections(path, quantity.repeats) if one not in outer])
     n_dimensions = _open_dimensions(path, quantity)
     kind: Kind = quantity.kind
+    if column.rule is not None and not n_sections + n_dimensions:
+        raise QueryError(
+            f"{quantity.name} is one value here, so .{column.rule}() has nothing to choose from or to sum "
+            "up. Leave it out."
+        )
     match column.rule:
         case "count":
             kind, n_sections, n_dimensions = "integer", 0, 0
@@ -236,12 +297,28 @@ def _planned(column: Column, path: Path, quantity: Quantity, catalogue: Catalogu
         unit=_checked_unit(column, stored_unit, quantity.name),
         source="archive",
         repeats=quantity.repeats,
-        follows=bool(catalogue.references_on(quantity.name)),
+        references=catalogue.references_on(quantity.name),
+        resolves_leaf=quantity.target is not None,
         unchecked=column.unchecked,
     )
     looked_at = (quantity.name, *planned.filter_quantities())
     in_index = all((found := catalogue.find(name)) is not None and found.returnable for name in looked_at)
-    return replace(planned, source="search") if in_index else planned
+    if in_index and not needs_every_item(planned):
+        return replace(planned, source="search")
+    return _in_archive(planned, catalogue)
+
+
+def _in_archive(column: PlannedColumn, catalogue: Catalogue) -> PlannedColumn:
+    """Return the column as archives have it: what the index keeps at its root stands below ``metadata``."""
+    name = column.quantity
+    if catalogue.archive_path(name) == name:
+        return column
+    return replace(
+        column,
+        path=Path((Name("metadata"), *column.path.steps)),
+        repeats=tuple(f"metadata.{section}" for section in column.repeats),
+        references=tuple(f"metadata.{section}" for section in column.references),
+    )
 
 
 def _planned_custom(column: Column, path: Path) -> PlannedColumn:
@@ -257,14 +334,20 @@ def _planned_custom(column: Column, path: Path) -> PlannedColumn:
         n_levels=0,
         n_dimensions=0,
         stored_unit=None if counts else column.stored_in,
-        unit=_checked_unit(column, None if counts else column.stored_in, name),
+        unit=_custom_unit(column, name),
         source="search" if is_search else "archive",
         repeats=(),
         is_custom=True,
         schema=schema or None,
-        follows=True,
         unchecked=column.unchecked,
     )
+
+
+def _custom_unit(column: Column, name: str) -> str | None:
+    """Return the unit that was asked for; what is stored is known once the schema has been looked at."""
+    if column.rule in _COUNTING or column.stored_in is not None:
+        return _checked_unit(column, None if column.rule in _COUNTING else column.stored_in, name)
+    return column.unit
 
 
 def _checked_unit(column: Column, stored: str | None, name: str) -> str | None:
@@ -324,15 +407,3 @@ def _takes_one(steps: tuple[Step, ...]) -> bool:
         if isinstance(step, Index):
             return True
     return False
-
-
-def _plain_step(step: Step) -> Any:
-    match step:
-        case Name(name):
-            return name
-        case Index(position):
-            return [position]
-        case Slice(start, stop):
-            return [start, stop]
-        case Items(criterion):
-            return {"items": to_plain(criterion)}

@@ -1,17 +1,20 @@
 """Columns whose type only the data can tell: kept as JSON text, settled once all rows are there.
 
-Integers widen to numbers, anything mixed to text; lists keep their levels. Texts that are all
-ISO times with a clock time become times.
+A cell is ``[value]`` or ``[value, unit]``. Integers widen to numbers, anything mixed to text; lists
+keep their levels. Texts that are all ISO times with a clock time become times. Numbers come in the
+unit that was asked for, else in the first one that an entry declares; others are converted.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from nomadquery import units
+from nomadquery.errors import UnitError
 from nomadquery.query import dates
 
 if TYPE_CHECKING:
@@ -20,13 +23,24 @@ if TYPE_CHECKING:
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}.*")
 _INT64: Final = 2**63
 
+#: Entry id, column, and what its row lacks.
+Lack = tuple[str, str, str]
+
 
 @dataclass(slots=True)
 class Shape:
-    """What has been seen in a column: list levels, and kinds of single values."""
+    """What has been seen in a column: list levels, kinds of single values, declared units.
 
+    Attributes
+    ----------
+    unit : str or None
+        The column's unit: what was asked for, else the first one seen.
+    """
+
+    unit: str | None = None
     n_levels: int = 0
     kinds: set[str] = field(default_factory=set)
+    declared: set[str] = field(default_factory=set)
 
     def see(self, value: Any, level: int = 0) -> None:
         """Take a value into account; null tells nothing."""
@@ -36,6 +50,16 @@ class Shape:
                 self.see(item, level + 1)
         elif value is not None:
             self.kinds.add(_kind(value))
+
+    def see_cell(self, text: str) -> None:
+        """Take a cell into account."""
+        value, unit = cell_of(text)
+        if unit is not None:
+            self.declared.add(unit)
+            self.unit = self.unit or unit
+            if unit != self.unit:
+                self.kinds.add("number")  # what is converted is no integer any more
+        self.see(value)
 
     @property
     def word(self) -> str:
@@ -49,6 +73,24 @@ class Shape:
         """Whether values of different kinds had to become text."""
         return self.word == "text" and not self.kinds <= {"text", "time"}
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all values are numbers (complex ones are objects), so that a unit means something."""
+        return self.word in {"integer", "number", "object"}
+
+
+def cell(value: Any, unit: str | None) -> str | None:
+    """Return a value and its unit as they are kept until the column is settled."""
+    if value is None:
+        return None
+    return json.dumps([value] if unit is None else [value, unit], separators=(",", ":"))
+
+
+def cell_of(text: str) -> tuple[Any, str | None]:
+    """Return the value of a cell and its unit."""
+    value, *unit = json.loads(text)
+    return value, unit[0] if unit else None
+
 
 def unsettled_fields(schema: pa.Schema) -> tuple[str, ...]:
     """Return the names of the columns that are JSON text still."""
@@ -56,7 +98,7 @@ def unsettled_fields(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def settled_schema(schema: pa.Schema, shapes: dict[str, Shape]) -> pa.Schema:
-    """Return the schema with the types that ``shapes`` ask for."""
+    """Return the schema with the types and units that ``shapes`` ask for."""
     import pyarrow as pa
 
     fields = []
@@ -65,21 +107,26 @@ def settled_schema(schema: pa.Schema, shapes: dict[str, Shape]) -> pa.Schema:
         if shape is None:
             fields.append(column)
             continue
-        metadata = {key: value for key, value in column.metadata.items() if key != b"json"}
+        metadata = {key: value for key, value in column.metadata.items() if key not in {b"json", b"unit"}}
         if shape.is_widened:
             metadata[b"widened"] = ", ".join(sorted(shape.kinds)).encode()
+        if shape.unit is not None and (shape.is_numeric or not shape.kinds):
+            metadata[b"unit"] = shape.unit.encode()
         fields.append(pa.field(column.name, _type_of(shape), metadata=metadata))
     return pa.schema(fields, metadata=schema.metadata)
 
 
-def observe(batches: Iterable[pa.RecordBatch], names: Iterable[str]) -> dict[str, Shape]:
-    """Return what has been seen in each of the JSON columns ``names``."""
-    shapes = {name: Shape() for name in names}
-    for batch in batches:
+def observe(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> dict[str, Shape]:
+    """Return what has been seen in each JSON column of the schema."""
+    shapes = {}
+    for name in unsettled_fields(schema):
+        unit = schema.field(name).metadata.get(b"unit")
+        shapes[name] = Shape(None if unit is None else unit.decode())
+    for batch in batches if shapes else ():
         for name, shape in shapes.items():
             for text in batch.column(name).to_pylist():
                 if text is not None:
-                    shape.see(json.loads(text))
+                    shape.see_cell(text)
     return shapes
 
 
@@ -92,10 +139,75 @@ def settled_batch(batch: pa.RecordBatch, schema: pa.Schema, shapes: dict[str, Sh
         column = batch.column(wanted.name)
         shape = shapes.get(wanted.name)
         if shape is not None:
-            values = [None if text is None else json.loads(text) for text in column.to_pylist()]
+            values = (
+                None if text is None else _in_unit(*cell_of(text), shape) for text in column.to_pylist()
+            )
             column = pa.array([_fitted(value, shape, shape.n_levels) for value in values], wanted.type)
         arrays.append(column)
     return pa.record_batch(arrays, schema=schema)
+
+
+def lacking(batches: Iterable[pa.RecordBatch], shapes: dict[str, Shape]) -> Iterator[Lack]:
+    """Yield a line for each value that has no unit, or one that cannot be converted; it became null.
+
+    Nothing is read again where no column has a unit.
+    """
+    numeric = {name: shape for name, shape in shapes.items() if shape.unit is not None and shape.is_numeric}
+    for batch in batches if numeric else ():
+        ids = batch.column("entry_id").to_pylist()
+        for name, shape in numeric.items():
+            for entry_id, text in zip(ids, batch.column(name).to_pylist(), strict=True):
+                value, unit = (None, None) if text is None else cell_of(text)
+                if value is not None and _in_unit(value, unit, shape) is None:
+                    yield entry_id, name, _why(unit, shape)
+
+
+def widening(shapes: dict[str, Shape]) -> Iterator[Lack]:
+    """Yield a line for each column whose values took another type or unit than some of them have."""
+    for name, shape in shapes.items():
+        if shape.is_widened:
+            kinds = ", ".join(sorted(shape.kinds))
+            yield "", name, f"holds values of several types ({kinds}), all kept as text"
+        elif len(shape.declared) > 1 and shape.is_numeric:
+            declared = ", ".join(sorted(shape.declared))
+            yield "", name, f"entries declare several units ({declared}); all are in {shape.unit} here"
+
+
+def _why(unit: str | None, shape: Shape) -> str:
+    if unit is None:
+        return f"its schema declares no unit, so it is not known in {shape.unit}; say it with .stored_in('…')"
+    return f"it is in {unit}, which cannot be expressed in {shape.unit}"
+
+
+def _in_unit(value: Any, unit: str | None, shape: Shape) -> Any:
+    """Return the numbers in the unit of the column, ``None`` where that cannot be said."""
+    if shape.unit is None or not shape.is_numeric or unit == shape.unit or not _holds_numbers(value):
+        return value
+    if unit is None:
+        return None
+    try:
+        return _converted(value, unit, shape.unit)
+    except UnitError:
+        return None
+
+
+def _converted(value: Any, have: str, want: str) -> Any:
+    if isinstance(value, list):
+        return [_converted(item, have, want) for item in value]
+    if isinstance(value, dict):
+        return {name: _converted(part, have, want) for name, part in value.items()}
+    return units.convert(float(value), have, want) if _is_number(value) else value
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Return whether there is a number in it, at whatever depth."""
+    if isinstance(value, list | dict):
+        return any(map(_holds_numbers, value.values() if isinstance(value, dict) else value))
+    return _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:

@@ -1,7 +1,8 @@
-"""Columns of custom schemas: of which class they are among the hits, and whether the index has them.
+"""Columns of custom schemas: of which class they are among the hits, and where their values are.
 
 The catalogue does not know ``data.x``. The server does: its index lists the paths of every entry
-(``quantities``) and, where a value is searchable, under which class (``search_quantities``).
+(``quantities``) and, where a value is searchable, under which class (``search_quantities``). What a
+path leads to behind a reference is in neither; the reference itself is in ``quantities``.
 """
 
 from __future__ import annotations
@@ -12,24 +13,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from nomadquery.columns.plan import PlannedColumn
+from nomadquery.columns.plan import settled_per
+from nomadquery.columns.planned import PlannedColumn
+from nomadquery.columns.references import Home
+from nomadquery.columns.whole_lists import VALUE_RULES
 from nomadquery.errors import QuantityNotFound
 from nomadquery.fetch.pages import Source
 from nomadquery.http.endpoints import Owner, Terms, parse_terms, terms_query
 from nomadquery.query.body import body
 from nomadquery.query.criteria import EVERYTHING, And, Criterion, Equals, canonical
+from nomadquery.query.path import is_plain
 
 _MOST_VALUES: Final = 1_000
 _SHOWN: Final = 8
+#: Where the index found each custom quantity of an entry.
+_PATHS: Final = ("search_quantities.id*", "search_quantities.path_archive*")
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many entries have a custom quantity, and in how many, of which classes, it is searchable."""
+    """How many entries have a custom quantity; in how many, of which classes, it is searchable.
+
+    ``repeats``: whether it stands in a list of sections, of which the index holds those with a value only.
+    """
 
     n_entries: int
     n_searchable: int
     names: tuple[str, ...]
+    repeats: bool
 
 
 def with_custom_sources(source: Source) -> Source:
@@ -46,12 +57,17 @@ def with_custom_sources(source: Source) -> Source:
     columns = tuple(
         _sourced(column, source) if column.is_custom else column for column in source.question.columns
     )
-    return replace(source, question=replace(source.question, columns=columns))
+    per = source.question.per
+    settled = None if per is None else settled_per(per, columns, source.catalogue)
+    return replace(source, question=replace(source.question, columns=columns, per=settled))
 
 
 def _sourced(column: PlannedColumn, source: Source) -> PlannedColumn:
     among_hits = _census(column, source, source.question.criterion)
     if among_hits.n_entries == 0:
+        reference = _reference_before(column.quantity, source)
+        if reference is not None:
+            return replace(column, source="archive", references=(reference,))
         if not column.unchecked:
             _check_known(column, source)
         return replace(column, source="search")  # nothing to read, so no archive is asked for
@@ -62,17 +78,62 @@ def _sourced(column: PlannedColumn, source: Source) -> PlannedColumn:
             name=column.quantity,
             nearest=among_hits.names,
         )
-    is_whole = among_hits.n_searchable >= among_hits.n_entries
-    return replace(column, source="search" if is_whole else "archive")
+    if not column.quantity.startswith("data."):
+        return column  # of custom quantities the index holds those below data only
+    is_in_index = among_hits.n_searchable >= among_hits.n_entries and len(among_hits.names) == 1
+    loses_items = among_hits.repeats and (column.rule not in VALUE_RULES or not is_plain(column.path))
+    if not is_in_index or loses_items or column.per is not None:
+        return replace(column, source="archive")
+    return _with_unit(replace(column, source="search"), among_hits.names[0], source)
+
+
+def _with_unit(column: PlannedColumn, quantity_id: str, source: Source) -> PlannedColumn:
+    """Return the column with the unit that its class declares, where nobody else said it.
+
+    A class that is known and does not declare the path has parts of several classes: the archive names
+    them.
+    """
+    if column.stored_unit is not None or source.declares is None or column.rule in {"count", "size"}:
+        return column
+    path, _, schema = quantity_id.partition("#")
+    names, class_name = tuple(path.split("."))[1:], schema.partition("#")[0]
+    declared = source.declares(class_name, Home("", ""), names)
+    if declared is not None:
+        return replace(column, stored_unit=declared.unit)
+    is_known = source.declares(class_name, Home("", ""), names[:1]) is not None
+    return replace(column, source="archive") if is_known else column
+
+
+def _reference_before(name: str, source: Source) -> str | None:
+    """Return the reference that a path leads through: what hits have of the path, with nothing below.
+
+    Two requests, and only for paths that no hit has.
+    """
+    parts = name.split(".")
+    prefixes = [".".join(parts[:end]) for end in range(2, len(parts))]
+    if not prefixes:
+        return None
+    asked = _terms(source, source.question.criterion, "quantities", values=prefixes)
+    known = {str(bucket.value) for bucket in asked.buckets if bucket.n_entries}
+    longest = next((prefix for prefix in reversed(prefixes) if prefix in known), None)
+    if longest is None:
+        return None
+    having = And((source.question.criterion, Equals("quantities", longest)))
+    near = _terms(source, having, "quantities", pattern=longest.rpartition(".")[2])
+    below = [bucket for bucket in near.buckets if str(bucket.value).startswith(f"{longest}.")]
+    return None if any(bucket.n_entries for bucket in below) else longest
 
 
 def _census(column: PlannedColumn, source: Source, criterion: Criterion) -> Census:
     name = column.quantity
     having = And((criterion, Equals("quantities", name)))
-    terms = _terms(source, having, "search_quantities.id", name.rpartition(".")[2])
+    terms = _terms(source, having, "search_quantities.id", pattern=name.rpartition(".")[2], sample=_PATHS)
     same = [one for one in terms.buckets if str(one.value).partition("#")[0] == name and one.n_entries]
     names = tuple(sorted(str(bucket.value) for bucket in same))
-    return Census(terms.total, sum(bucket.n_entries for bucket in same), names)
+    found = [one for item in terms.sample for one in item.get("search_quantities") or ()]
+    places = (str(one.get("path_archive")) for one in found if str(one.get("id")).partition("#")[0] == name)
+    repeats = any(part.isdecimal() for place in places for part in place.split("."))
+    return Census(terms.total, sum(bucket.n_entries for bucket in same), names, repeats)
 
 
 def _check_known(column: PlannedColumn, source: Source) -> None:
@@ -81,7 +142,7 @@ def _check_known(column: PlannedColumn, source: Source) -> None:
         return
     name = column.quantity
     first = name.partition(".")[0]
-    known = [str(bucket.value) for bucket in _terms(source, EVERYTHING, "quantities", first).buckets]
+    known = [str(bucket.value) for bucket in _terms(source, EVERYTHING, "quantities", pattern=first).buckets]
     nearest = tuple(difflib.get_close_matches(name, known, n=_SHOWN))
     hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
     raise QuantityNotFound(
@@ -92,8 +153,16 @@ def _check_known(column: PlannedColumn, source: Source) -> None:
     )
 
 
-def _terms(source: Source, criterion: Criterion, quantity: str, pattern: str) -> Terms:
-    """Return the most frequent values of an index field that contain ``pattern``."""
+def _terms(
+    source: Source,
+    criterion: Criterion,
+    quantity: str,
+    *,
+    pattern: str = "",
+    values: Sequence[str] = (),
+    sample: Sequence[str] = (),
+) -> Terms:
+    """Return the most frequent values of an index field: those that contain a pattern, or the given ones."""
     question = source.question
     request = terms_query(
         body(canonical(criterion), release=question.release),
@@ -101,6 +170,8 @@ def _terms(source: Source, criterion: Criterion, quantity: str, pattern: str) ->
         owner=cast(Owner, question.owner),
         size=_MOST_VALUES,
         pattern=pattern if re.fullmatch(r"[\w -]+", pattern, re.ASCII) else None,
+        values=values,
+        sample=sample,
     )
     return parse_terms(source.send(request))
 

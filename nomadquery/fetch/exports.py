@@ -13,7 +13,7 @@ from typing import Any, Final
 from nomadquery.columns.frame import units_of
 from nomadquery.errors import QueryError
 from nomadquery.store.files import replacing
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.view import View
 
 _ROWS_AT_ONCE: Final = 8_192
 _ADVICE: Final = "Give another folder."
@@ -34,39 +34,39 @@ def checked_target(path: str | Path) -> Path:
     return target
 
 
-def write_parquet(store: TableStore, manifest: Manifest, path: Path, facts: Mapping[str, Any]) -> Path:
+def write_parquet(view: View, path: Path, facts: Mapping[str, Any]) -> Path:
     """Write one Parquet file; units in the field metadata, where it comes from in the schema's."""
     import pyarrow.parquet as pq
 
-    schema = store.schema(manifest).with_metadata({"nomadquery": json.dumps(facts)})
+    schema = view.schema().with_metadata({"nomadquery": json.dumps(facts)})
     with (
         replacing(path, advice=_ADVICE) as stream,
         pq.ParquetWriter(stream, schema, compression="zstd") as writer,
     ):
-        for batch in store.batches(manifest):
+        for batch in view.batches():
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
     return path
 
 
-def write_csv(store: TableStore, manifest: Manifest, path: Path) -> Path:
+def write_csv(view: View, path: Path) -> Path:
     """Write CSV in UTF-8: units in the column names, lists as JSON, times in ISO form."""
-    schema = store.schema(manifest)
+    schema = view.schema()
     units = units_of(schema)
     names = [f"{name} ({units[name]})" if name in units else name for name in schema.names]
     with replacing(path, advice=_ADVICE) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(names)
-        for batch in store.batches(manifest, batch_size=_ROWS_AT_ONCE):
+        for batch in view.batches(batch_size=_ROWS_AT_ONCE):
             writer.writerows([_cell(value) for value in row.values()] for row in batch.to_pylist())
         text.detach()
     return path
 
 
-def write_jsonl(store: TableStore, manifest: Manifest, path: Path) -> Path:
+def write_jsonl(view: View, path: Path) -> Path:
     """Write one JSON object a line; times in ISO form, nulls kept."""
     with replacing(path, advice=_ADVICE) as stream:
-        for batch in store.batches(manifest, batch_size=_ROWS_AT_ONCE):
+        for batch in view.batches(batch_size=_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 stream.write(json.dumps(row, ensure_ascii=False, default=_iso).encode() + b"\n")
     return path

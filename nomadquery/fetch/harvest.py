@@ -3,89 +3,48 @@
 from __future__ import annotations
 
 import logging
-import warnings
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from nomadquery.columns.decode import Problem, arrow_schema, decode, read_documents
-from nomadquery.columns.frame import units_of
-from nomadquery.columns.settle import observe, settled_batch, settled_schema, unsettled_fields
-from nomadquery.errors import CacheCorrupt, CacheError, IncompleteResult, TransportError
+from nomadquery.columns.arrays import arrow_schema
+from nomadquery.columns.compiled import listed
+from nomadquery.columns.settle import observe, settled_batch, settled_schema
+from nomadquery.errors import CacheCorrupt, IncompleteResult, TransportError
+from nomadquery.fetch.archives import ArchiveReader
 from nomadquery.fetch.custom import with_custom_sources
 from nomadquery.fetch.ledger import Ledger, entered, verdict
 from nomadquery.fetch.pages import Document, Source
 from nomadquery.fetch.plan import Question, first_page_size, identity, named_ids, next_page_size
 from nomadquery.fetch.progress import Progress
+from nomadquery.fetch.rows import entry_ids_of, reader_for, rows_of
+from nomadquery.fetch.wishes import (
+    Wishes,
+    is_servable,
+    is_shared,
+    warn_of_damage,
+    was_begun_too_long_ago,
+)
 from nomadquery.http.endpoints import LARGEST_PAGE
 from nomadquery.store.files import explained
 from nomadquery.store.tables import Manifest, TableStore
+
+if TYPE_CHECKING:
+    pass
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """How a table may be had.
+class _Job:
+    """One table to fetch: where it is kept, where it comes from, how it may be had."""
 
-    Attributes
-    ----------
-    refresh : bool
-        Fetch it again, whatever is kept.
-    max_age : timedelta or None
-        Fetch it again if it is older.
-    offline : bool
-        Send nothing.
-    progress : bool or None
-        Show a bar; ``None``: where somebody looks.
-    """
-
-    refresh: bool = False
-    max_age: timedelta | None = None
-    offline: bool = False
-    progress: bool | None = None
-
-
-def is_servable(manifest: Manifest, question: Question, wishes: Wishes) -> bool:
-    """Return whether the table on disk is given without asking the server.
-
-    Only a complete, public table that has rows is, of a deployment that is as it was; and one that
-    is asked for offline.
-    """
-    if manifest.state != "complete" or wishes.refresh or _is_too_old(manifest, wishes):
-        return False
-    if wishes.offline:
-        return True
-    is_same_state = manifest.facts.get("state") == question.state
-    return question.owner == "public" and manifest.n_rows > 0 and is_same_state
-
-
-def kept(store: TableStore, question: Question, wishes: Wishes) -> Manifest | None:
-    """Return the table on disk if it is given without asking; what is damaged is not, with a warning.
-
-    Raises
-    ------
-    CacheError
-        Offline, if the table is not kept whole, is damaged, or too old.
-    """
-    try:
-        known = store.manifest()
-    except CacheCorrupt as error:
-        if wishes.offline:
-            raise
-        warn_of_damage(error)
-        return None
-    if known is not None and is_servable(known, question, wishes):
-        return known
-    if wishes.offline:
-        raise _not_kept(known, wishes)
-    return None
-
-
-def warn_of_damage(error: CacheCorrupt) -> None:
-    """Warn that a kept table is damaged and fetched again."""
-    warnings.warn(f"{error} It is fetched again now.", stacklevel=2)
+    store: TableStore
+    source: Source
+    reader: ArchiveReader
+    wishes: Wishes
 
 
 def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
@@ -104,7 +63,7 @@ def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
     source = with_custom_sources(source)
     with explained(store.folder / "table"), store.lock():
         known = _undamaged(store)
-        if known is not None and (is_servable(known, source.question, wishes) or _is_shared(known, asked_at)):
+        if known is not None and (is_servable(known, source.question, wishes) or is_shared(known, asked_at)):
             return known  # another process fetched it meanwhile
         try:
             return _filled(store, _begun(store, source.question, wishes), source, wishes)
@@ -121,11 +80,10 @@ def preview(source: Source, n_rows: int) -> tuple[Any, int]:
     """
     source = with_custom_sources(source)
     page = source.page(after=None, size=min(n_rows, LARGEST_PAGE))
-    documents = read_documents(page.items)
-    archives = source.archives(documents)[0] if source.question.archive_columns and documents else {}
-    batch, _ = decode(documents, source.question.columns, source.catalogue, archives=archives)
-    shapes = observe([batch], unsettled_fields(batch.schema))
-    return settled_batch(batch, settled_schema(batch.schema, shapes), shapes), page.total
+    documents = listed(page.items)
+    batch, _ = rows_of(documents, source, reader_for(source))
+    shapes = observe([batch], batch.schema)
+    return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), page.total
 
 
 def _undamaged(store: TableStore) -> Manifest | None:
@@ -135,43 +93,6 @@ def _undamaged(store: TableStore) -> Manifest | None:
     except CacheCorrupt:
         store.clear()
         return None
-
-
-def _is_too_old(manifest: Manifest, wishes: Wishes) -> bool:
-    if wishes.max_age is None:
-        return False
-    fetched_at = datetime.fromisoformat(str(manifest.facts["fetched_at"]))
-    return datetime.now(UTC) - fetched_at > wishes.max_age
-
-
-def _was_begun_too_long_ago(begun: Manifest, wishes: Wishes) -> bool:
-    if wishes.max_age is None:
-        return False
-    return datetime.now(UTC) - datetime.fromisoformat(str(begun.facts["begun_at"])) > wishes.max_age
-
-
-def _is_shared(manifest: Manifest, asked_at: datetime) -> bool:
-    """Return whether the table was finished after it was asked for, by somebody else."""
-    if manifest.state != "complete":
-        return False
-    return datetime.fromisoformat(str(manifest.facts["fetched_at"])) >= asked_at
-
-
-def _not_kept(manifest: Manifest | None, wishes: Wishes) -> CacheError:
-    if manifest is None:
-        return CacheError(
-            "This table is not kept on this machine, and offline=True forbids asking. Run the same call once "
-            "without offline."
-        )
-    if manifest.state != "complete":
-        return CacheError(
-            f"Only {manifest.n_rows} of {manifest.total} rows of this table are kept on this machine, and "
-            "offline=True forbids asking for the rest. Run the same call once without offline."
-        )
-    return CacheError(
-        f"This table was fetched at {manifest.facts.get('fetched_at')}, longer ago than {wishes.max_age}, "
-        "and offline=True forbids asking. Leave out max_age, or offline."
-    )
 
 
 def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
@@ -185,7 +106,7 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
     goes_on = (
         begun is not None
         and not wishes.refresh
-        and not _was_begun_too_long_ago(begun, wishes)
+        and not was_begun_too_long_ago(begun, wishes)
         and question.sort is None
         and all(begun.facts.get(name) == fact for name, fact in facts.items())
     )
@@ -195,93 +116,103 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
 
 
 def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishes) -> Manifest:
-    question, n_resumed = source.question, manifest.n_rows
+    question, n_resumed = source.question, manifest.n_entries
     ledger = Ledger(
-        promised=manifest.total, n_rows=manifest.n_rows, last_id=manifest.last_id, limit=question.limit
+        promised=manifest.total, n_rows=manifest.n_entries, last_id=manifest.last_id, limit=question.limit
     )
+    job = _Job(store, source, reader_for(source), wishes)
     try:
-        manifest, ledger, is_short = _walked(store, manifest, ledger, source, wishes)
+        manifest, ledger, is_short = _walked(job, manifest, ledger)
         if is_short:
-            manifest = _reconciled(store, manifest, source, ledger)
+            manifest = _reconciled(job, manifest, ledger)
     except TransportError as error:
         raise _interrupted(store, question, error) from error
-    schema = arrow_schema(question.columns)
-    facts = {
-        "fetched_at": _now(),
-        "n_listed": ledger.total,
-        "n_promised": ledger.promised,
-        "units": units_of(schema),
-    }
-    _log.info("fetched %d entries from %s (%d were here)", manifest.n_rows, question.deployment, n_resumed)
-    manifest = store.with_problems(manifest, _ids_not_found(store, manifest, source))
+    schema = arrow_schema(question.columns, question.per)
+    facts = {"fetched_at": _now(), "n_listed": ledger.total, "n_promised": ledger.promised}
+    _log.info("fetched %d entries from %s (%d were here)", manifest.n_entries, question.deployment, n_resumed)
+    lines = [*_ids_not_found(store, manifest, source), *_rowless(manifest, question)]
+    manifest = store.with_problems(manifest, lines)
     return store.complete(manifest, schema, facts, in_order=question.sort is None)
 
 
-def _walked(
-    store: TableStore, manifest: Manifest, ledger: Ledger, source: Source, wishes: Wishes
-) -> tuple[Manifest, Ledger, bool]:
+def _walked(job: _Job, manifest: Manifest, ledger: Ledger) -> tuple[Manifest, Ledger, bool]:
     """Return what is here after the last page, and whether fewer entries arrived than were promised."""
-    question = source.question
+    source, question = job.source, job.source.question
     size = first_page_size(question)
     decision = "done" if ledger.n_rows == question.limit else "more"
-    with Progress(wishes.progress, "fetching") as progress:
+    with Progress(job.wishes.progress, "fetching") as progress:
         while decision == "more":
+            began_s = time.monotonic()
             page = source.page(after=ledger.last_id, size=size)
-            documents = read_documents(page.items)
+            documents = listed(page.items)
             if question.limit is not None:
                 documents = documents[: question.limit - ledger.n_rows]
             grown = _entered(ledger, documents, page.total, question)
-            manifest = _stored(store, manifest, source, documents, page.total)
+            rows, lines = rows_of(documents, source, job.reader)
+            manifest = job.store.append(
+                manifest, rows, lines, entry_ids=entry_ids_of(documents), total=page.total
+            )
             ledger = grown
             progress.show(ledger.n_rows, ledger.n_wanted)
             decision = "done" if question.sort is not None else verdict(ledger, len(page.items), size)
-            size = next_page_size(question, len(documents), page.n_bytes)
+            took_s = time.monotonic() - began_s
+            size = next_page_size(
+                question, len(documents), page.n_bytes, rows_bytes=rows.nbytes, took_s=took_s
+            )
             if question.limit is not None:
                 size = max(1, min(size, question.limit - ledger.n_rows))
     return manifest, ledger, decision == "reconcile"
 
 
 def _entered(ledger: Ledger, documents: Sequence[Document], total: int, question: Question) -> Ledger:
-    ids = [str(document["entry_id"]) for document in documents]
+    ids = entry_ids_of(documents)
     if question.sort is None:
         return entered(ledger, ids, total)
     return Ledger(total, total, len(ids), ids[-1] if ids else None, question.limit)
 
 
-def _stored(
-    store: TableStore, manifest: Manifest, source: Source, documents: Sequence[Document], total: int
-) -> Manifest:
-    archives: dict[str, Document] = {}
-    problems: list[Problem] = []
-    if source.question.archive_columns and documents:
-        archives, problems = source.archives(documents)
-    batch, unreadable = decode(documents, source.question.columns, source.catalogue, archives=archives)
-    lines = [asdict(problem) for problem in (*problems, *unreadable)]
-    return store.append(manifest, batch, lines, total=total)
-
-
-def _reconciled(store: TableStore, manifest: Manifest, source: Source, ledger: Ledger) -> Manifest:
+def _reconciled(job: _Job, manifest: Manifest, ledger: Ledger) -> Manifest:
     """Return the manifest with entries that the pages left out, or say that they could not be had.
 
     Fewer rows than were promised: either entries were deleted meanwhile, or the server left some out.
     """
-    here = {entry_id.as_py() for batch in store.batches(manifest) for entry_id in batch.column(0)}
+    store, source = job.store, job.source
+    here = _here(store, manifest)
     listed = list(source.ids())
-    n_wanted = None if source.question.limit is None else source.question.limit - manifest.n_rows
+    n_wanted = None if source.question.limit is None else source.question.limit - manifest.n_entries
     missing = [entry_id for entry_id in listed if entry_id not in here][:n_wanted]
     documents = source.documents_of(missing)
-    manifest = _stored(store, manifest, source, documents, ledger.total or 0)
-    found = {str(document["entry_id"]) for document in documents}
+    rows, lines = rows_of(documents, source, job.reader)
+    found = set(entry_ids_of(documents))
+    manifest = store.append(
+        manifest, rows, lines, entry_ids=entry_ids_of(documents), total=ledger.total or 0, is_late=True
+    )
     lost = tuple(entry_id for entry_id in missing if entry_id not in found)
     if lost:
         raise IncompleteResult(
             f"{len(lost)} of {ledger.promised} entries are listed by the server but were not given, "
             f"for example {lost[0]}. What arrived is kept; the same call tries again.",
-            n_arrived=manifest.n_rows,
+            n_arrived=manifest.n_entries,
             n_missing=len(lost),
             missing=lost,
         )
-    return store.with_problems(manifest, _deletions(here, listed, (ledger.promised or 0) - manifest.n_rows))
+    return store.with_problems(
+        manifest, _deletions(here, listed, (ledger.promised or 0) - manifest.n_entries)
+    )
+
+
+def _here(store: TableStore, manifest: Manifest) -> set[str]:
+    """Return the ids of the entries that were read, with rows or without."""
+    rows = (batch.column(0).to_pylist() for batch in store.batches(manifest))
+    return {*manifest.rowless, *(entry_id for ids in rows for entry_id in ids)}
+
+
+def _rowless(manifest: Manifest, question: Question) -> list[dict[str, str]]:
+    if question.per is None or not manifest.rowless:
+        return []
+    section, number = question.per.section, len(manifest.rowless)
+    why = f"{number} of {manifest.n_entries} entries have no item of {section}, hence no row"
+    return [{"entry_id": "", "path": section, "why": why}]
 
 
 def _deletions(here: set[str], listed: Sequence[str], n_gone: int) -> list[dict[str, str]]:
@@ -299,14 +230,14 @@ def _interrupted(
 ) -> IncompleteResult | TransportError:
     """Return the error of a walk that broke off: with nothing here yet, the failure itself."""
     begun = store.partial()
-    if begun is None or begun.n_rows == 0 or begun.total is None:
+    if begun is None or begun.n_entries == 0 or begun.total is None:
         return error
     n_wanted = begun.total if question.limit is None else min(begun.total, question.limit)
     return IncompleteResult(
-        f"{begun.n_rows} of {n_wanted} entries arrived, then the server failed: {error} "
+        f"{begun.n_entries} of {n_wanted} entries arrived, then the server failed: {error} "
         "What arrived is kept; the same call goes on there.",
-        n_arrived=begun.n_rows,
-        n_missing=max(0, n_wanted - begun.n_rows),
+        n_arrived=begun.n_entries,
+        n_missing=max(0, n_wanted - begun.n_entries),
     )
 
 
@@ -321,9 +252,9 @@ def _ids_not_found(store: TableStore, manifest: Manifest, source: Source) -> lis
     lines: list[dict[str, str]] = []
     for quantity, named in named_ids(question.criterion):
         if quantity == "entry_id":
-            here = {entry_id.as_py() for batch in store.batches(manifest) for entry_id in batch.column(0)}
+            here = _here(store, manifest)
         else:
-            here = source.values_of(quantity) if manifest.n_rows else set()
+            here = source.values_of(quantity) if manifest.n_entries else set()
         for one in (one for one in named if one not in here):
             entry_id, what = (one, "such entry") if quantity == "entry_id" else ("", repr(one))
             why = f"no {what} among the hits: unknown id, not visible, or excluded by another criterion"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nomadquery.columns.plan import PlannedColumn, describe
-from nomadquery.columns.required import metadata_required
+from nomadquery.columns.planned import Per, PlannedColumn, describe
+from nomadquery.columns.required import archive_required, metadata_required
 from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
@@ -23,6 +23,9 @@ PAGE_WITH_ARCHIVES: Final = 200
 LARGEST_SORTED: Final = 10_000
 PAGE_BYTES: Final = 20 << 20
 FIRST_BATCH: Final = 50
+#: Most of a page whose archives are read one batch after the other: what a kill loses.
+_ROWS_BYTES: Final = 16 << 20
+_PAGE_S: Final = 60.0
 
 #: Quantities whose values people bring along as lists; what is not found among them is reported.
 ID_QUANTITIES: Final = frozenset(
@@ -63,6 +66,8 @@ class Question:
         What tells one state of a deployment inside this process from another; no part of the identity.
     sort : Sort or None
     limit : int or None
+    per : Per or None
+        The section whose items are the rows; ``None``: an entry is a row.
     page_size : int or None
         Overrides the planned one; no part of the identity.
     """
@@ -76,6 +81,7 @@ class Question:
     criterion: Criterion
     sort: Sort | None = None
     limit: int | None = None
+    per: Per | None = None
     page_size: int | None = None
     state: str | None = None
 
@@ -89,6 +95,12 @@ class Question:
         """The columns that come from archives."""
         return tuple(column for column in self.columns if column.source == "archive")
 
+    @property
+    def reads_archives(self) -> bool:
+        """Whether archives are asked for: for columns, or for the items that make the rows."""
+        from_per = self.per is not None and self.per.source == "archive"
+        return from_per or any(column.source == "archive" for column in self.columns)
+
 
 def identity(question: Question) -> dict[str, Any]:
     """Return the question as JSON; equal for equal questions, however they were typed."""
@@ -101,6 +113,7 @@ def identity(question: Question) -> dict[str, Any]:
         "columns": [describe(column) for column in question.columns],
         "sort": None if question.sort is None else [question.sort.quantity, question.sort.descending],
         "limit": question.limit,
+        "per": None if question.per is None else question.per.section,
     }
 
 
@@ -122,8 +135,8 @@ def query_body(question: Question, catalogue: Catalogue) -> dict[str, Any]:
 
 def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str]]:
     """Return the metadata ``required``; with archive columns the upload id comes along."""
-    required = metadata_required(question.columns, catalogue)
-    if question.archive_columns and "upload_id" not in required["include"]:
+    required = metadata_required(question.columns, catalogue, question.per)
+    if question.reads_archives and "upload_id" not in required["include"]:
         required["include"].append("upload_id")
     return required
 
@@ -145,18 +158,28 @@ def first_page_size(question: Question) -> int:
     """Return the size of the first page; later ones follow bytes."""
     if question.sort is not None and question.limit is not None:
         return question.limit  # a sorted table is one page, whatever the wanted size of pages
-    planned = PAGE_WITH_ARCHIVES if question.archive_columns else FIRST_PAGE
+    planned = PAGE_WITH_ARCHIVES if question.reads_archives else FIRST_PAGE
     size = planned if question.page_size is None else question.page_size
     return size if question.limit is None else min(size, question.limit)
 
 
-def next_page_size(question: Question, n_rows: int, n_bytes: int) -> int:
-    """Return the size of the next page, after one of ``n_rows`` entries in ``n_bytes``."""
+def next_page_size(
+    question: Question, n_rows: int, n_bytes: int, *, rows_bytes: int = 0, took_s: float = 0.0
+) -> int:
+    """Return the size of the next page, after one of ``n_rows`` entries in ``n_bytes``.
+
+    With archives it also follows the memory of the finished rows (``rows_bytes``) and the time that the
+    page took with its archives: all of it is fetched again after a kill.
+    """
     if question.page_size is not None:
         return question.page_size
-    if question.archive_columns or n_rows == 0:
+    if n_rows == 0:
         return first_page_size(question)
-    return max(1, min(LARGEST_PAGE, PAGE_BYTES * n_rows // max(1, n_bytes)))
+    size = min(LARGEST_PAGE, PAGE_BYTES * n_rows // max(1, n_bytes))
+    if question.reads_archives:
+        by_memory = _ROWS_BYTES * n_rows // max(1, rows_bytes)
+        size = min(size, by_memory, int(_PAGE_S * n_rows / max(took_s, 1e-3)))
+    return max(1, size)
 
 
 def check_sort(path: str, descending: bool, limit: int | None, catalogue: Catalogue) -> Sort:
@@ -241,19 +264,24 @@ def plan_of(
         Whether the kept table is given without asking.
     """
     n_rows = total if total is None or question.limit is None else min(total, question.limit)
-    n_here = 0 if manifest is None or manifest.state == "complete" else manifest.n_rows
+    n_here = 0 if manifest is None or manifest.state == "complete" else manifest.n_entries
     n_left = 0 if is_served else None if n_rows is None else max(0, n_rows - n_here)
     endpoint = "entries/query"
     steps = [f"ask for the entry ids of {words}" for words in asked_first]
     if total is not None or not asked_first:
         sent = json.dumps(query_body(question, catalogue), ensure_ascii=False)
-        shown = sent if len(sent) <= _QUERY_SHOWN else f"{sent[:_QUERY_SHOWN]}… ({len(sent):,} characters)"
-        steps.append(f"POST entries/query with owner {question.owner}: {shown}")
+        steps.append(f"POST entries/query with owner {question.owner}: {_shortened(sent)}")
     else:
         steps.append(f"POST entries/query with owner {question.owner}, these ids put in")
-    if question.archive_columns:
+    if question.reads_archives:
         endpoint += " + entries/archive/query"
-        steps.append("POST entries/archive/query for the archive columns, ids in batches by upload")
+        tree = archive_required(question.archive_columns, catalogue, question.per)
+        steps.append(
+            "POST entries/archive/query, ids in batches by upload, required "
+            f"{_shortened(json.dumps(tree, ensure_ascii=False))}"
+        )
+        if any(column.follows for column in question.archive_columns):
+            steps.append("POST entries/archive/query for what references into other archives lead to")
     return TablePlan(
         endpoint=endpoint,
         n_rows=n_rows,
@@ -264,9 +292,19 @@ def plan_of(
         facts={
             "deployment": question.deployment,
             "owner": question.owner,
-            "columns": [(column.name, column.unit, column.source) for column in question.columns],
+            "columns": [(column.name, column.unit, _source_words(column)) for column in question.columns],
         },
     )
+
+
+def _source_words(column: PlannedColumn) -> str:
+    """Return where a column is read; of custom quantities below ``data`` only the server can tell."""
+    is_open = column.is_custom and column.source == "search"
+    return "search, or archive where the index lacks some" if is_open else column.source
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _QUERY_SHOWN else f"{text[:_QUERY_SHOWN]}… ({len(text):,} characters)"
 
 
 def n_requests(question: Question, n_rows: int) -> int:
@@ -275,19 +313,23 @@ def n_requests(question: Question, n_rows: int) -> int:
         return 0
     first = min(first_page_size(question), n_rows)
     per_entry = max(1, expected_bytes(question, 1))
-    later = next_page_size(question, first, first * per_entry)
+    listed = max(1, sum(_bytes_of(column) for column in question.search_columns) + 60)
+    later = next_page_size(question, first, first * listed, rows_bytes=first * (per_entry - listed))
     n_full, n_last = divmod(n_rows - first, later)
     n_pages = 1 + n_full + bool(n_last)
-    if not question.archive_columns:
+    if not question.reads_archives:
         return n_pages
-    return n_pages + _n_batches(first) + n_full * _n_batches(later) + _n_batches(n_last)
+    return n_pages + _n_batches([first, *([later] * n_full), n_last], per_entry)
 
 
-def _n_batches(n_entries: int) -> int:
-    """Return in how many requests the archives of a page are asked for, each twice as large as the last."""
+def _n_batches(pages: Sequence[int], bytes_each: int) -> int:
+    """Return in how many requests the archives are asked for, each twice as large as the last."""
     number, size = 0, FIRST_BATCH
-    while n_entries > 0:
-        number, n_entries, size = number + 1, n_entries - size, 2 * size
+    largest = max(1, min(LARGEST_PAGE, PAGE_BYTES // bytes_each))
+    for n_entries in pages:
+        n_left = n_entries
+        while n_left > 0:
+            number, n_left, size = number + 1, n_left - size, min(2 * size, largest)
     return number
 
 
@@ -298,7 +340,9 @@ def kept_words(manifest: Manifest | None) -> str:
     if manifest.state == "complete":
         return f"complete, {manifest.n_rows:,} rows, fetched {manifest.facts.get('fetched_at')}"
     begun = f", begun {manifest.facts.get('begun_at')}"
-    return f"{manifest.n_rows:,} of {manifest.total:,} rows{begun}" if manifest.total else f"no rows{begun}"
+    if not manifest.total:
+        return f"no rows{begun}"
+    return f"{manifest.n_entries:,} of {manifest.total:,} entries{begun}"
 
 
 def _size_words(size_bytes: int) -> str:
@@ -318,8 +362,11 @@ def _bytes_of(column: PlannedColumn) -> int:
     return 1_500 if column.repeats else 60
 
 
-def facts_of(question: Question, manifest: Manifest) -> dict[str, Any]:
-    """Return where a finished table comes from and when it was fetched, as JSON for its frames."""
+def facts_of(question: Question, manifest: Manifest, n_dropped: int = 0) -> dict[str, Any]:
+    """Return where a finished table comes from and when it was fetched, as JSON for its frames.
+
+    ``n_dropped``: rows that are left out for lack of a value.
+    """
     request = dict(manifest.request)
     text = json.dumps(request.get("query"), ensure_ascii=False)
     if len(text) > _QUERY_IN_FACTS:  # pandas copies these facts with every step
@@ -330,7 +377,9 @@ def facts_of(question: Question, manifest: Manifest) -> dict[str, Any]:
         "deployment": question.deployment,
         "release": manifest.facts.get("release"),
         "owner": question.owner,
-        "n_entries": manifest.n_rows,
+        "n_entries": manifest.n_entries,
+        "n_rows": manifest.n_rows - n_dropped,
+        "n_dropped": n_dropped,
         "n_problems": len(manifest.problems),
         "key": key_of(question),
         "request": request,

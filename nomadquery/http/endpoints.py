@@ -7,8 +7,9 @@ stay bytes (`msgspec.Raw`), so that a decoder can read them column by column.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -31,11 +32,13 @@ __all__ = [
     "archive_query",
     "entries_query",
     "get_entry",
+    "get_schema",
     "info",
     "parse_aggregations",
     "parse_entries_page",
     "parse_entry",
     "parse_info",
+    "parse_schema",
     "parse_terms",
     "parse_user",
     "terms_query",
@@ -113,11 +116,13 @@ class Bucket:
 class Terms:
     """The values of a quantity among ``total`` entries, the most frequent first.
 
-    Quantities with a fixed list of values give values without entries too, with 0.
+    Quantities with a fixed list of values give values without entries too, with 0. ``sample`` holds an entry,
+    if one was asked for.
     """
 
     total: int
     buckets: tuple[Bucket, ...]
+    sample: tuple[Mapping[str, Any], ...] = ()
 
 
 class User(msgspec.Struct, frozen=True):
@@ -178,8 +183,11 @@ def archive_query(
     owner: Owner,
     pagination: Pagination,
     required: Mapping[str, Any] | Literal["*"],
+    is_divisible: bool = False,
 ) -> Request:
     """Return the request for a page of archives; each item has ``entry_id`` and ``archive``.
+
+    ``is_divisible``: whoever sends it asks for fewer entries if the server is too slow.
 
     Raises
     ------
@@ -189,7 +197,7 @@ def archive_query(
     if owner == "all":
         raise InvalidRequest("NOMAD gives no archives for owner='all'; ask with owner='visible'.")
     body = {**_paged_body(query, owner, pagination), "required": required}
-    return Request("POST", "entries/archive/query", json=body, kind="archive")
+    return Request("POST", "entries/archive/query", json=body, kind="archive", is_divisible=is_divisible)
 
 
 def parse_entries_page(reply: Reply) -> Page:
@@ -200,7 +208,7 @@ def parse_entries_page(reply: Reply) -> Page:
     ResponseFormatError
         If the total or the list of entries is missing, or not of the promised type.
     """
-    answer = _decoded(reply, _PageAnswer, "a page of entries")
+    answer = _page_answer(reply)
     return Page(
         answer.pagination.total,
         answer.pagination.next_page_after_value,
@@ -216,6 +224,8 @@ def terms_query(
     owner: Owner,
     size: int,
     pattern: str | None = None,
+    values: Sequence[str] = (),
+    sample: Sequence[str] = (),
 ) -> Request:
     """Return the request for the ``size`` most frequent values of a quantity, without entries.
 
@@ -225,6 +235,10 @@ def terms_query(
         A keyword or boolean quantity; others are refused by the server (422).
     pattern : str, optional
         Only values that contain this; letters, digits, ``_``, ``-`` and blanks.
+    values : sequence of str
+        Only these values, if any are given; not with a pattern.
+    sample : sequence of str
+        Patterns of metadata of one entry that is given beside the values.
 
     Raises
     ------
@@ -240,8 +254,14 @@ def terms_query(
     terms: dict[str, Any] = {"quantity": quantity, "size": size}
     if pattern is not None:
         terms["include"] = pattern
+    elif values:
+        terms["include"] = list(values)
     return entries_query(
-        query, owner=owner, pagination=Pagination(0), aggregations={_TERMS_NAME: {"terms": terms}}
+        query,
+        owner=owner,
+        pagination=Pagination(1 if sample else 0),
+        required={"include": list(sample)} if sample else None,
+        aggregations={_TERMS_NAME: {"terms": terms}},
     )
 
 
@@ -258,7 +278,8 @@ def parse_terms(reply: Reply) -> Terms:
     if answer is None:
         raise ResponseFormatError("NOMAD's answer lacks the values of the quantity that were asked for.")
     terms = _decoded_part(answer, _TermsAnswer, "the values of a quantity").terms
-    return Terms(page.total, tuple(Bucket(bucket.value, bucket.count) for bucket in terms.data))
+    buckets = tuple(Bucket(bucket.value, bucket.count) for bucket in terms.data)
+    return Terms(page.total, buckets, tuple(msgspec.json.decode(item) for item in page.items))
 
 
 def parse_aggregations(reply: Reply) -> dict[str, msgspec.Raw]:
@@ -283,6 +304,27 @@ def get_entry(entry_id: str, *, include: tuple[str, ...] = (), exclude: tuple[st
 def parse_entry(reply: Reply) -> msgspec.Raw:
     """Return the JSON of the entry that answers `get_entry`."""
     return _decoded(reply, _EntryAnswer, "an entry").data
+
+
+def get_schema(class_name: str) -> Request:
+    """Return the request for the JSON schema of a Python class, its base classes and all below it.
+
+    The endpoint is there from NOMAD 1.4 on. The form ``metainfo`` is not asked for: it describes the
+    class of all classes, whichever is named (nomad-lab 2.0.0).
+
+    Raises
+    ------
+    InvalidRequest
+        If ``class_name`` cannot be one: it would lead to another endpoint.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", class_name):
+        raise InvalidRequest(f"{class_name!r} is no Python class: write package.module.Class.")
+    return Request("GET", f"schemas/{class_name}")
+
+
+def parse_schema(reply: Reply) -> dict[str, Any]:
+    """Return the JSON schema that answers `get_schema`."""
+    return _decoded(reply, dict[str, Any], "a schema")
 
 
 def info() -> Request:
@@ -332,6 +374,25 @@ class _EntryAnswer(msgspec.Struct):
 
 
 _Answer = TypeVar("_Answer")
+
+
+def _page_answer(reply: Reply) -> _PageAnswer:
+    """Return the answer; with NaN and infinities, which JSON has not and some codes leave behind, too.
+
+    The entries keep them, for whoever reads these one by one.
+    """
+    try:
+        return _decoded(reply, _PageAnswer, "a page of entries")
+    except ResponseFormatError:
+        try:
+            content = json.loads(reply.body)
+            paging = msgspec.convert(content["pagination"], _PaginationAnswer)
+            if not isinstance(content["data"], list):
+                raise TypeError
+            return _PageAnswer(paging, [msgspec.Raw(json.dumps(item).encode()) for item in content["data"]])
+        except (ValueError, KeyError, TypeError, msgspec.ValidationError):
+            pass
+        raise
 
 
 def _paged_body(query: Mapping[str, Any], owner: Owner, pagination: Pagination) -> dict[str, Any]:

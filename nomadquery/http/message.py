@@ -78,6 +78,9 @@ class Request:
         What it asks for; decides its pace. The answers of all but ``"raw"`` are JSON.
     timeout_s : float
         How long the server may be silent.
+    is_divisible : bool
+        Whether who sends it asks for less when the server is too slow (a time-out, 504) or fails over
+        what was asked (a 500 of its own), so that it is not repeated then.
     """
 
     method: str
@@ -88,6 +91,7 @@ class Request:
     repeatable: bool = True
     kind: Kind = "search"
     timeout_s: float = 60.0
+    is_divisible: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -149,10 +153,19 @@ class Wire(Protocol):
 
 
 def is_json(body: bytes) -> bool:
-    """Return whether ``body`` is one whole JSON value (its objects are not built)."""
+    """Return whether ``body`` is one whole JSON value (its objects are not built), NaN allowed."""
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
     except msgspec.DecodeError:
+        return _is_loose_json(body)
+    return True
+
+
+def _is_loose_json(body: bytes) -> bool:
+    """Return whether Python can read it: it knows NaN and infinities, which some codes leave behind."""
+    try:
+        json.loads(body)
+    except ValueError:
         return False
     return True
 

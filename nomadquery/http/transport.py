@@ -34,6 +34,7 @@ from nomadquery.http.message import (
     WireFailure,
     error_for,
     is_json,
+    is_own_failure,
     not_json,
 )
 from nomadquery.http.pace import Attempt, Pace, Policy, Slot, pause_before_retry
@@ -262,6 +263,8 @@ class Transport:
                 is_contacted=self._is_contacted,
             )
             pause_s = pause_before_retry(outcome, attempt, self._policy)
+            if request.is_divisible and asks_for_less(outcome):
+                pause_s = None
             if pause_s is None:
                 cause = outcome if isinstance(outcome, WireFailure) else None
                 raise self._error(request, outcome, attempt) from cause
@@ -294,6 +297,13 @@ class Transport:
         return error_for(request, failure, credentials=self._login.origin, effort=effort)
 
 
+def asks_for_less(outcome: Reply | WireFailure) -> bool:
+    """Return whether the server was too slow for a request, or failed over what it asked for."""
+    if isinstance(outcome, WireFailure):
+        return outcome.kind == "timeout"
+    return outcome.status == 504 or is_own_failure(outcome)
+
+
 def _promises_json(request: Request, reply: Reply) -> bool:
     """Return whether the body must be JSON; after a change of the server its parser judges alone."""
     return request.kind != "raw" and request.repeatable and request.method != "HEAD" and reply.status != 204
@@ -312,7 +322,8 @@ def _unreachable(request: Request, failure: WireFailure, *, api_base: str, effor
         else "It may have been carried out all the same: read the state before trying again."
     )
     return Unreachable(
-        f"{request} got no answer from {api_base}{effort}: {happened} ({failure.reason}). {advice}"
+        f"{request} got no answer from {api_base}{effort}: {happened} ({failure.reason}). {advice}",
+        is_timeout=failure.kind == "timeout",
     )
 
 

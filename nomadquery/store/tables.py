@@ -14,7 +14,7 @@ something newer is. Everything is plain Parquet; units stand in the field metada
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, pairwise
@@ -23,14 +23,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
-from nomadquery.columns.settle import Shape, observe, settled_batch, settled_schema, unsettled_fields
+from nomadquery.columns.frame import units_of
+from nomadquery.columns.settle import (
+    Lack,
+    lacking,
+    observe,
+    settled_batch,
+    settled_schema,
+    widening,
+)
 from nomadquery.errors import CacheCorrupt, CacheFormatTooNew
 from nomadquery.store.files import explained, read_json, remove_file, remove_folder, replacing, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _WHOLE: Final = "manifest.json"
 _PARTIAL: Final = "partial.json"
 _LOCK: Final = ".lock"
@@ -61,6 +69,12 @@ class Manifest:
         What was asked: deployment, owner, query, columns; the key is its hash.
     parts : tuple of Part
         The files that are whole, in order.
+    n_entries : int
+        Entries whose rows are here; without ``per`` each has one row.
+    rowless : tuple of str
+        Those of them that have no row, where rows are items of a section.
+    last_id : str or None
+        The entry id after which reading goes on.
     total : int or None
         Entries that the server promised when reading began.
     problems : tuple of dict
@@ -72,6 +86,9 @@ class Manifest:
     state: Literal["partial", "complete"] = "partial"
     request: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
+    n_entries: int = 0
+    rowless: tuple[str, ...] = ()
+    last_id: str | None = None
     total: int | None = None
     problems: tuple[Mapping[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -80,11 +97,6 @@ class Manifest:
     def n_rows(self) -> int:
         """Rows that are here."""
         return sum(part.n_rows for part in self.parts)
-
-    @property
-    def last_id(self) -> str | None:
-        """The entry id after which reading goes on."""
-        return self.parts[-1].last_id if self.parts else None
 
 
 class TableStore:
@@ -129,21 +141,39 @@ class TableStore:
         return manifest
 
     def append(
-        self, manifest: Manifest, batch: pa.RecordBatch, problems: Iterable[Mapping[str, str]], *, total: int
+        self,
+        manifest: Manifest,
+        batch: pa.RecordBatch | pa.Table,
+        problems: Iterable[Mapping[str, str]],
+        *,
+        total: int,
+        entry_ids: Sequence[str] | None = None,
+        is_late: bool = False,
     ) -> Manifest:
-        """Return the manifest with ``batch`` added as a part that is safely on disk."""
+        """Return the manifest with the rows of entries added as a part that is safely on disk.
+
+        ``entry_ids``: the entries, in order, where some may have several rows or none.
+        ``is_late``: they were left out before, so that reading goes on where it would have.
+        """
         import pyarrow as pa
 
-        if batch.num_rows == 0:
+        of_rows = batch.column(0).to_pylist()
+        parts, with_rows = manifest.parts, set(of_rows)
+        entry_ids = of_rows if entry_ids is None else entry_ids
+        if not entry_ids:
             return manifest
-        name = f"part-{len(manifest.parts):05d}.parquet"
-        self._write(name, [pa.Table.from_batches([batch])], batch.schema)
-        size = (self.folder / name).stat().st_size
-        ids = batch.column(0)
-        part = Part(name, len(ids), size, ids[len(ids) - 1].as_py(), ids[0].as_py())
+        if batch.num_rows:
+            name = f"part-{len(parts):05d}.parquet"
+            table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+            self._write(name, [table], table.schema)
+            size = (self.folder / name).stat().st_size
+            parts = (*parts, Part(name, len(of_rows), size, of_rows[-1], of_rows[0]))
         grown = replace(
             manifest,
-            parts=(*manifest.parts, part),
+            parts=parts,
+            n_entries=manifest.n_entries + len(entry_ids),
+            rowless=(*manifest.rowless, *(one for one in entry_ids if one not in with_rows)),
+            last_id=manifest.last_id if is_late else entry_ids[-1],
             total=total if manifest.total is None else manifest.total,
             problems=(*manifest.problems, *problems),
         )
@@ -167,8 +197,8 @@ class TableStore:
         CacheCorrupt
             If a part cannot be read; the begun table is of no use then.
         """
-        names = unsettled_fields(schema)
-        shapes = observe(self.batches(manifest), names) if names else {}
+        shapes = observe(self.batches(manifest), schema)
+        lacks = list(lacking(self.batches(manifest), shapes))
         settled = settled_schema(schema, shapes)
         rows = (settled_batch(batch, settled, shapes) for batch in self.batches(manifest))
         tables = _regrouped(rows, settled)
@@ -181,8 +211,8 @@ class TableStore:
             manifest,
             state="complete",
             parts=(Part(name, manifest.n_rows, size, manifest.last_id or ""),),
-            problems=(*manifest.problems, *_widened(shapes)),
-            facts={**manifest.facts, **facts},
+            problems=(*manifest.problems, *map(_line, (*lacks, *widening(shapes)))),
+            facts={**manifest.facts, **facts, "units": units_of(settled)},
         )
         self._commit(done)
         self._sweep({_WHOLE, name})
@@ -266,7 +296,8 @@ class TableStore:
                 )
             parts = tuple(Part(**part) for part in content.pop("parts"))
             content.pop("format")
-            return Manifest(**{**content, "parts": parts, "problems": tuple(content["problems"])})
+            lists = {name: tuple(content[name]) for name in ("problems", "rowless")}
+            return Manifest(**{**content, **lists, "parts": parts})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._corrupt(f"{path.name} cannot be read") from error
 
@@ -276,6 +307,9 @@ class TableStore:
             "state": manifest.state,
             "request": manifest.request,
             "parts": [asdict(part) for part in manifest.parts],
+            "n_entries": manifest.n_entries,
+            "rowless": manifest.rowless,
+            "last_id": manifest.last_id,
             "total": manifest.total,
             "problems": manifest.problems,
             "facts": manifest.facts,
@@ -328,17 +362,8 @@ class TableStore:
         )
 
 
-def _widened(shapes: Mapping[str, Shape]) -> list[dict[str, str]]:
-    """Return a line for each column whose values have types that only text holds together."""
-    return [
-        {
-            "entry_id": "",
-            "path": name,
-            "why": f"holds values of several types ({', '.join(sorted(shape.kinds))}), all kept as text",
-        }
-        for name, shape in shapes.items()
-        if shape.is_widened
-    ]
+def _line(lack: Lack) -> dict[str, str]:
+    return dict(zip(("entry_id", "path", "why"), lack, strict=True))
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -1,0 +1,330 @@
+"""Archives of many entries: in batches by upload, halved around trouble, references followed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from nomadquery.columns.arrays import Problem
+from nomadquery.columns.compiled import Form, Json, Opened, archive_form, listed, read_archive
+from nomadquery.columns.decode import Archives, read_documents
+from nomadquery.columns.extract import Declares, Document, Notes, items_of, reader
+from nomadquery.columns.references import Home, Shelf, Tree, Wish, indexed, selected, selected_position
+from nomadquery.columns.required import archive_required, target_required
+from nomadquery.errors import InvalidRequest, NomadError, ServerFailure, Unreachable
+from nomadquery.fetch.plan import FIRST_BATCH, PAGE_BYTES, Question
+from nomadquery.http.endpoints import (
+    LARGEST_PAGE,
+    Owner,
+    Page,
+    Pagination,
+    archive_query,
+    entries_query,
+    parse_entries_page,
+)
+from nomadquery.http.message import Reply, Request
+from nomadquery.query.body import body
+from nomadquery.query.catalogue import Catalogue
+from nomadquery.query.criteria import And, Criterion, HasAny, canonical
+
+Send = Callable[[Request], Reply]
+Content = Mapping[str, Any]
+Required = Tree | Literal["*"]
+
+_BATCH_S: Final = 10.0
+_LEAST_BATCH: Final = 5  # pauses of a failing server are no reason for smaller batches
+#: How a server fails over one entry among many: NOMAD's own 400 and 500, or an answer too large.
+_REFUSED: Final = frozenset({400, 413, 500})
+_TOO_SLOW: Final = 504
+#: Groups of references to one and the same position that get a request of their own.
+_MOST_GROUPS: Final = 4
+_MOST_ROUNDS: Final = 16
+_NOT_GIVEN: Final = "there is no such entry, or it may not be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The archives of some entries.
+
+    Attributes
+    ----------
+    documents : sequence
+        The search documents of these entries.
+    archives : Archives
+    problems : list of Problem
+        Why some archives could not be had.
+    """
+
+    documents: Sequence[Content]
+    archives: Archives
+    problems: list[Problem]
+
+
+@dataclass(slots=True)
+class ArchiveReader:
+    """Asks for the archives of one question; remembers how many the server gives in good time.
+
+    Attributes
+    ----------
+    send : callable
+        Sends a request and returns its whole answer.
+    question : Question
+    catalogue : Catalogue
+    declares : callable or None
+        Tells the units that custom schemas declare.
+    clock : callable
+        Seconds; batches are made so large that each takes at most ten.
+    size : int
+        Entries of the next batch.
+    """
+
+    send: Send
+    question: Question
+    catalogue: Catalogue
+    declares: Declares | None = None
+    clock: Callable[[], float] = time.monotonic
+    size: int = field(default=FIRST_BATCH)
+
+    def batches(self, documents: Sequence[Content]) -> Iterator[Batch]:
+        """Yield the archives of the entries, grouped by upload: the server keeps the last upload open."""
+        tree = archive_required(self.question.archive_columns, self.catalogue, self.question.per)
+        form = archive_form(tree, self.catalogue)
+        waiting = sorted(documents, key=lambda one: (str(one.get("upload_id", "")), str(one["entry_id"])))
+        while waiting:
+            batch, waiting = waiting[: self.size], waiting[self.size :]
+            yield self._batch(batch, tree, form)
+
+    def wanted(self, ids: Sequence[str], required: Required) -> tuple[dict[str, Content], dict[str, str]]:
+        """Return archives by entry id, and why others could not be had; at most 20 MB or ten seconds each."""
+        found: dict[str, Json] = {}
+        refused: dict[str, str] = {}
+        waiting = list(ids)
+        while waiting:
+            batch, waiting = waiting[: self.size], waiting[self.size :]
+            self._timed(batch, required, found, refused)
+        return {entry_id: read_archive(item) for entry_id, item in found.items()}, refused
+
+    def _batch(self, documents: Sequence[Content], tree: Tree, form: Form) -> Batch:
+        items: dict[str, Json] = {}
+        refused: dict[str, str] = {}
+        ids = [str(document["entry_id"]) for document in documents]
+        self._timed(ids, tree, items, refused)
+        found: Mapping[str, Content] = Opened(items, form)
+        shelf = Shelf()
+        if any(column.follows for column in self.question.archive_columns):
+            found = dict(found)
+            for entry_id, content in found.items():
+                shelf.put(entry_id, tree, content)
+            self._follow(documents, found, shelf)
+        why = "the server gave no archive: the entry has none, or it may not be read"
+        lines = {**{one: why for one in ids if one not in found}, **refused}
+        problems = [Problem(one, "archive", lines[one]) for one in ids if one in lines]
+        return Batch(documents, Archives(found, shelf, self.declares, form.layout), problems)
+
+    def _timed(
+        self, ids: Sequence[str], required: Required, found: dict[str, Json], refused: dict[str, str]
+    ) -> None:
+        began_s = self.clock()
+        n_bytes = self._asked(ids, required, found, refused)
+        self.size = _next_batch(self.size, len(ids), n_bytes, self.clock() - began_s)
+
+    def _asked(
+        self, ids: Sequence[str], required: Required, found: dict[str, Json], refused: dict[str, str]
+    ) -> int:
+        """Add the archives of ``ids`` to ``found``; halve around an entry that the server cannot serve."""
+        try:
+            page = self._page(ids, required)
+        except (InvalidRequest, ServerFailure, Unreachable) as error:
+            is_slow = _is_too_slow(error)
+            if not is_slow and getattr(error, "status", None) not in _REFUSED:
+                raise
+            if len(ids) > 1 and not is_slow and (unopened := _without_custom(required)) != required:
+                return self._asked(ids, unopened, found, refused)
+            if len(ids) > 1:
+                middle = len(ids) // 2
+                self.size = max(1, middle) if is_slow else self.size
+                first = self._asked(ids[:middle], required, found, refused)
+                return first + self._asked(ids[middle:], required, found, refused)
+            if is_slow:
+                raise
+            return self._whole(ids[0], required, found, refused, _short(error))
+        found.update(_by_entry(page))
+        return page.n_bytes
+
+    def _whole(
+        self,
+        entry_id: str,
+        required: Required,
+        found: dict[str, Json],
+        refused: dict[str, str],
+        reason: str,
+    ) -> int:
+        """Add an entry's sections as they are stored, where the server cannot look inside them.
+
+        So it is where the schema of ``data`` cannot be loaded, or a number stands where an object is
+        required.
+        """
+        if required != "*":
+            for whole in ({selected_position(key)[0]: "*" for key in required}, "*"):
+                try:
+                    page = self._page([entry_id], cast(Required, whole))
+                except (InvalidRequest, ServerFailure) as error:
+                    if error.status not in _REFUSED:
+                        raise
+                    continue
+                found.update((one, _cut(one, item, required)) for one, item in _by_entry(page).items())
+                return page.n_bytes
+        refused[entry_id] = f"the server could not serve it: {reason}"
+        return 0
+
+    def _page(self, ids: Sequence[str], required: Required) -> Page:
+        owner = "visible" if self.question.owner == "all" else self.question.owner
+        request = archive_query(
+            _query(HasAny("entry_id", tuple(ids)), self.question.release),
+            owner=cast(Owner, owner),
+            pagination=Pagination(len(ids), order_by="upload_id"),
+            required=required,
+            is_divisible=len(ids) > 1,
+        )
+        return parse_entries_page(self.send(request))
+
+    # -- references ------------------------------------------------------------------------
+
+    def _follow(self, documents: Sequence[Content], found: Mapping[str, Content], shelf: Shelf) -> None:
+        """Ask for what references lead to, until all that can be had is on the shelf."""
+        columns = [column for column in self.question.archive_columns if column.follows]
+        for _ in range(_MOST_ROUNDS if columns else 0):
+            for document in documents:
+                entry_id = str(document["entry_id"])
+                if entry_id in found:
+                    home = Home(entry_id, str(document.get("upload_id", "")))
+                    self._walk(Document(found[entry_id], home, shelf, None))
+            if not shelf.wishes:
+                return
+            self._fulfil(shelf)
+
+    def _walk(self, document: Document) -> None:
+        """Read the columns for the wishes that this makes."""
+        per = self.question.per
+        items = () if per is None else items_of(document.content, per.section, per.repeats)
+        for column in self.question.archive_columns:
+            if not column.follows:
+                continue
+            read = reader(column, self.catalogue)
+            for item in items if column.per is not None else (None,):
+                read(document, Notes(), item)
+
+    def _fulfil(self, shelf: Shelf) -> None:
+        wishes, shelf.wishes = shelf.wishes, set()
+        self._find_places({wish.place for wish in wishes if wish.place is not None}, shelf)
+        by_entry: defaultdict[str, list[Wish]] = defaultdict(list)
+        for wish in wishes:
+            if wish.entry_id is not None:
+                by_entry[wish.entry_id].append(wish)
+        for ids, tree in self._grouped(by_entry):
+            found, refused = self.wanted(ids, tree)
+            for entry_id in ids:
+                if entry_id in found:
+                    shelf.put(entry_id, tree, found[entry_id])
+                else:
+                    shelf.refuse(entry_id, refused.get(entry_id, _NOT_GIVEN))
+
+    def _grouped(self, by_entry: Mapping[str, list[Wish]]) -> Iterator[tuple[list[str], Tree]]:
+        """Yield entries with what to ask of them; the same positions in many entries are asked alone."""
+        alone = {entry_id: _one_place(wishes) for entry_id, wishes in by_entry.items()}
+        common = Counter(place for place in alone.values() if place is not None).most_common(_MOST_GROUPS)
+        left = dict(by_entry)
+        for place, _ in common:
+            ids = sorted(entry_id for entry_id, own in alone.items() if own == place)
+            wishes = [wish for entry_id in ids for wish in left.pop(entry_id)]
+            yield ids, target_required(wishes, self.catalogue, exact=True)
+        if left:
+            every = [wish for wishes in left.values() for wish in wishes]
+            yield sorted(left), target_required(every, self.catalogue, exact=False)
+
+    def _find_places(self, places: Iterable[tuple[str, str]], shelf: Shelf) -> None:
+        """Look up which entries have these mainfiles."""
+        known = sorted(places)
+        for start in range(0, len(known), LARGEST_PAGE // 10):
+            part = known[start : start + LARGEST_PAGE // 10]
+            uploads, mainfiles = ({place[i] for place in part} for i in (0, 1))
+            criterion = And(
+                (HasAny("upload_id", tuple(sorted(uploads))), HasAny("mainfile", tuple(sorted(mainfiles))))
+            )
+            request = entries_query(
+                _query(criterion, self.question.release),
+                owner=cast(Owner, "visible" if self.question.owner == "all" else self.question.owner),
+                pagination=Pagination(LARGEST_PAGE),
+                required={"include": ["entry_id", "upload_id", "mainfile", "mainfile_key"]},
+            )
+            found = read_documents(parse_entries_page(self.send(request)).items)
+            ids = {
+                (document.get("upload_id"), document.get("mainfile")): str(document["entry_id"])
+                for document in sorted(found, key=lambda one: one.get("mainfile_key") is None)
+            }
+            for place in part:
+                shelf.place(*place, ids.get(place))
+
+
+def _by_entry(page: Page) -> dict[str, Json]:
+    """Return the JSON of the entries that the server gave an archive for."""
+    given = [item for item in page.items if bytes(item) != b"null"]
+    return {str(ids["entry_id"]): item for ids, item in zip(listed(given), given, strict=True)}
+
+
+def _without_custom(required: Required) -> Required:
+    """Return what asks for ``data`` as it is stored.
+
+    To look inside it the server needs the schemas of all the entries, and fails if it cannot load one.
+    """
+    if isinstance(required, dict) and isinstance(required.get("data"), dict):
+        return {**required, "data": "*"}
+    return required
+
+
+def _cut(entry_id: str, item: Json, required: Tree) -> Json:
+    """Return the answer about one entry with lists as short as they would be if ``required`` was answered."""
+    return msgspec.json.encode({"entry_id": entry_id, "archive": selected(read_archive(item), required)})
+
+
+def _one_place(wishes: Sequence[Wish]) -> tuple[str, ...] | None:
+    """Return the place that all the wishes of an entry mean, if it is one and a position tells it."""
+    places = {indexed(wish.path) for wish in wishes}
+    if len(places) != 1:
+        return None
+    place = next(iter(places))
+    is_chosen = any(key.endswith("]") for key in place) and not any("[-" in key for key in place)
+    return place if is_chosen else None
+
+
+def _is_too_slow(error: NomadError) -> bool:
+    if isinstance(error, Unreachable):
+        return error.is_timeout
+    return getattr(error, "status", None) == _TOO_SLOW
+
+
+def _next_batch(size: int, n_asked: int, n_bytes: int, took_s: float) -> int:
+    """Return how many archives to ask for next: at most twice as many, 20 MB and ten seconds.
+
+    Fewer than ``size``, the last of a group, tell nothing about larger batches unless they were too much.
+    """
+    by_bytes = PAGE_BYTES * n_asked // max(1, n_bytes)
+    by_time = max(_LEAST_BATCH, int(_BATCH_S * n_asked / max(took_s, 1e-3)))
+    is_too_much = n_bytes > PAGE_BYTES or took_s > _BATCH_S
+    if n_asked < size and not is_too_much:
+        return size
+    return max(1, min(2 * size, by_bytes, by_time, LARGEST_PAGE))
+
+
+def _query(criterion: Criterion, release: str) -> dict[str, Any]:
+    return body(canonical(criterion), release=release)
+
+
+def _short(error: NomadError) -> str:
+    text = str(error).splitlines()[0]
+    return text if len(text) <= 160 else text[:159] + "…"
