@@ -1,6 +1,6 @@
 """Execute the notebooks against the demo data; fail on an error, and on outputs that were not stripped.
 
-Run in an environment with ``pip install -e ".[docs]"``, from anywhere::
+Run in an environment with ``pip install -e ".[docs,ase]"``, from anywhere::
 
     python docs/run_notebooks.py
 
