@@ -38,7 +38,7 @@ _COUNTING: Final = frozenset({"count", "size"})
 
 #: Declared as one number, and a series over time in the data (nomad-lab 2.0.0, all 33 of the
 #: sampled trajectories).
-_SERIES: Final = re.compile(
+SERIES: Final = re.compile(
     r"results\.properties\.(thermodynamic\.trajectory\.(temperature|pressure|volume|energy_potential)"
     r"|structural\.radius_of_gyration)\.(time|value)"
 )
@@ -254,7 +254,7 @@ def _as_found(quantity: Quantity, catalogue: Catalogue) -> Quantity:
     if quantity.target is not None and quantity.kind in {"section", "reference"}:
         own = (name for name in quantity.repeats if name != quantity.name)
         return replace(quantity, kind="text", shape=shape, repeats=tuple(own), target=None)
-    return replace(quantity, shape=("*",)) if _SERIES.fullmatch(quantity.name) else quantity
+    return replace(quantity, shape=("*",)) if SERIES.fullmatch(quantity.name) else quantity
 
 
 def _planned(

@@ -53,6 +53,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nomadquery.columns.plan import SERIES
 from nomadquery.columns.required_keys import Key, checked_key, keeps_positions
 from nomadquery.errors import NotExpressible, QuantityNotFound, QueryError, WouldBeMisread
 from nomadquery.query.catalogue import Catalogue, tables_of
@@ -70,11 +71,6 @@ _UNLISTED: Final = ("x_", "m_")
 #: What a `TaskReference` leads to: tasks of other entries (all 18 in 419 archives), which nothing is
 #: written over.
 _OF_OTHER_ENTRIES: Final = {"nomad.datamodel.metainfo.workflow.Task"}
-#: Declared as one number, and a series in the data.
-_SERIES: Final = (
-    "results.properties.thermodynamic.trajectory.",
-    "results.properties.structural.radius_of_gyration.",
-)
 
 
 def check_required(required: object, catalogue: Catalogue, release: str) -> None:
@@ -348,7 +344,7 @@ def _not_before(what: str, where: str, release: str) -> NotExpressible:
 
 
 def _check_list(path: str, found: _Part | Row | None) -> None:
-    if found is None or path.startswith(_SERIES):
+    if found is None or SERIES.fullmatch(path):
         return
     is_list = found.repeats if isinstance(found, _Part) else bool(found.shape)
     if not is_list:

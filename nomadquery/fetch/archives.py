@@ -150,9 +150,9 @@ class ArchiveReader:
                 self.size = max(1, middle) if is_slow else self.size
                 first = self._asked(ids[:middle], required, found, refused)
                 return first + self._asked(ids[middle:], required, found, refused)
-            if is_slow:
-                raise
-            return self._whole(ids[0], required, found, refused, _short(error))
+            if not is_slow:
+                return self._whole(ids[0], required, found, refused, _short(error))
+            page = self._page(ids, required, is_divisible=False)
         found.update(_by_entry(page))
         return page.n_bytes
 
@@ -170,9 +170,10 @@ class ArchiveReader:
         required.
         """
         if required != "*":
-            for whole in ({selected_position(key)[0]: "*" for key in required}, "*"):
+            top = {selected_position(key)[0]: "*" for key in required}
+            for whole in ("*",) if top == required else (top, "*"):
                 try:
-                    page = self._page([entry_id], cast(Required, whole))
+                    page = self._page([entry_id], cast(Required, whole), is_divisible=whole != "*")
                 except (InvalidRequest, ServerFailure) as error:
                     if error.status not in _REFUSED:
                         raise
@@ -182,14 +183,14 @@ class ArchiveReader:
         refused[entry_id] = f"the server could not serve it: {reason}"
         return 0
 
-    def _page(self, ids: Sequence[str], required: Required) -> Page:
+    def _page(self, ids: Sequence[str], required: Required, *, is_divisible: bool = True) -> Page:
         owner = "visible" if self.question.owner == "all" else self.question.owner
         request = archive_query(
             _query(HasAny("entry_id", tuple(ids)), self.question.release),
             owner=cast(Owner, owner),
             pagination=Pagination(len(ids), order_by="upload_id"),
             required=required,
-            is_divisible=len(ids) > 1,
+            is_divisible=is_divisible,
         )
         return parse_entries_page(self.send(request))
 

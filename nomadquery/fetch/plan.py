@@ -203,7 +203,9 @@ class TablePlan:
     ----------
     endpoint : str
     n_rows : int or None
-        Expected rows; ``None`` where nothing was asked.
+        Expected rows; ``None`` where nothing was asked, and where they are items of a section.
+    n_entries : int or None
+        Expected entries.
     n_requests : int or None
         Expected requests.
     size_bytes : int or None
@@ -218,6 +220,7 @@ class TablePlan:
 
     endpoint: str
     n_rows: int | None
+    n_entries: int | None
     n_requests: int | None
     size_bytes: int | None
     cached: str
@@ -225,11 +228,13 @@ class TablePlan:
     facts: Mapping[str, Any]
 
     def __str__(self) -> str:
-        rows = "?" if self.n_rows is None else f"{self.n_rows:,}"
+        n_entries = "?" if self.n_entries is None else f"{self.n_entries:,}"
+        section = self.facts["per"]
+        rows = f"{n_entries} rows" if section is None else f"the items of {section} in {n_entries} entries"
         n_requests = "?" if self.n_requests is None else f"{self.n_requests:,}"
         size = "?" if self.size_bytes is None else _size_words(self.size_bytes)
         lines = [
-            f"{rows} rows from {self.facts['deployment']} ({self.facts['owner']})",
+            f"{rows} from {self.facts['deployment']} ({self.facts['owner']})",
             f"  requests   {n_requests}, about {size}",
             f"  cached     {self.cached}",
         ]
@@ -284,7 +289,8 @@ def plan_of(
             steps.append("POST entries/archive/query for what references into other archives lead to")
     return TablePlan(
         endpoint=endpoint,
-        n_rows=n_rows,
+        n_rows=n_rows if question.per is None else None,
+        n_entries=n_rows,
         n_requests=None if n_left is None else n_requests(question, n_left),
         size_bytes=None if n_left is None else expected_bytes(question, n_left),
         cached=kept_words(manifest),
@@ -292,6 +298,7 @@ def plan_of(
         facts={
             "deployment": question.deployment,
             "owner": question.owner,
+            "per": None if question.per is None else question.per.section,
             "columns": [(column.name, column.unit, _source_words(column)) for column in question.columns],
         },
     )

@@ -142,9 +142,13 @@ class RequestsWire:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return _whole_reply(response)
+                reply = _whole_reply(response)
         except requests.RequestException as error:
             raise _wire_failure(error) from _without_frames(error)
+        if reply.status >= 500:
+            # NOMAD 2.0.0 closes the connection after a 500 without saying so: the next request would be lost.
+            self._session().close()
+        return reply
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._own, "session", None)
