@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from nomadquery.columns.plan import plan_columns, plan_per, without_schemas
+from nomadquery.columns.item_filters import without_schemas
+from nomadquery.columns.plan import plan_columns, plan_per
 from nomadquery.errors import NotExpressible, QueryError
 from nomadquery.fetch.plan import Question, check_sort
 from nomadquery.query.catalogue import Catalogue, catalogue_for

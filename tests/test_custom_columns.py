@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nomadquery import Q
-from nomadquery.errors import QuantityNotFound
+from nomadquery.errors import QuantityNotFound, QueryError, UnitError
 from nomadquery.local.store import LocalStore
 from nomadquery.search import Search
 from tests.tables import CountedWire, a_document, a_search
@@ -111,3 +111,27 @@ def test_a_query_by_a_custom_quantity_is_completed_with_its_class(custom: Search
         custom.where(Q.data.name == "a").to_pandas()
     with pytest.raises(QuantityNotFound, match="is not known here"):
         custom.where(Q.data.nothing == 1).count()
+
+
+def test_the_length_of_an_array_has_no_unit(custom: Search) -> None:
+    """Whatever its numbers have."""
+    curve = Q.data.curve.stored_in("eV")
+    table = custom.select(n=curve.size(), m=curve.count())
+    assert table.to_pandas()["n"].tolist() == [2, pd.NA, pd.NA]
+    assert table.to_pandas().attrs["units"] == {}
+
+
+def test_a_unit_in_a_filter_of_custom_items_is_refused(custom: Search) -> None:
+    """It would match nothing in silence; a typo likewise."""
+    with pytest.raises(UnitError, match="give the bare number"):
+        custom.select(x=Q["data.parts"][Q.size_of > "50 degree"].name)
+    with pytest.raises(QuantityNotFound, match=r"data\.parts\.nosuch"):
+        custom.select(x=Q["data.parts"][Q.nosuch > 3].name).to_pandas()
+
+
+def test_rows_for_each_item_of_what_no_entry_has_are_refused(custom: Search) -> None:
+    """And of a quantity; both can be known before archives are asked."""
+    with pytest.raises(QuantityNotFound, match="No entry"):
+        custom.per("data.nosuch").select(x="data.nosuch.y").to_pandas()
+    with pytest.raises(QueryError, match="this is a quantity"):
+        custom.per("data.name").select("formula").to_pandas()

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "columns",
-        "definitions schemas planned whole_lists plan settle references frame extract required "
+        "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
         "required_keys required_check arrays reach compiled sweep decode sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),

@@ -178,3 +178,24 @@ def test_only_selected_columns_can_be_needed(tmp_path: Path) -> None:
     search = a_search(CountedWire(a_filled_store(ids(1))), tmp_path).select("formula")
     with pytest.raises(QueryError, match=r"Select it first; columns are formula"):
         search.drop_missing("energy")
+
+
+def test_lists_without_any_value_cannot_be_left_out_of_the_files_on_disk(tmp_path: Path) -> None:
+    """So `dataset` says so, in place of giving other rows than the rest."""
+    archive = {"run": [{"calculation": [{"step": 1}, {"step": 2, "forces": {"total": {"value": []}}}]}]}
+    table = (
+        a_table(tmp_path, a=archive).select(steps=C.step, forces=C.forces.total.value).drop_missing("forces")
+    )
+    with pytest.raises(QueryError, match="to_parquet"):
+        table.dataset()
+
+
+@pytest.mark.parametrize("section", ["authors", "datasets"])
+def test_people_and_data_sets_make_rows_too(tmp_path: Path, section: str) -> None:
+    """As sections; as a column alone they are ids."""
+    store = LocalStore()
+    people = [{"name": "A"}, {"name": "B"}]
+    sets = [{"dataset_id": "x"}, {"dataset_id": "y"}]
+    store.add_entries([(a_document("a", authors=people, datasets=sets), None)])
+    table = a_search(CountedWire(store), tmp_path).per(section)
+    assert len(table.select("formula").to_arrow()) == 2

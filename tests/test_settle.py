@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nomadquery.columns.settle import cell, observe, settled_batch, settled_schema
+from nomadquery.columns.settle import cell, observe, settled_batch, settled_schema, widening
 from tests.strategies import json_values
 
 SCHEMA = pa.schema(
@@ -78,3 +78,37 @@ def test_values_of_several_types_become_text_and_say_so() -> None:
 def test_where_a_page_ends_changes_nothing(values: list[Any], cut: int) -> None:
     """The type is found when all rows are there."""
     assert settled(values[:cut], values[cut:])["x"].to_pylist() == settled(values)["x"].to_pylist()
+
+
+def test_a_list_of_sections_and_a_single_one_agree_on_what_is_the_array() -> None:
+    """One array in one section of a list is not a list of sections with one number each."""
+    cells = [cell([[1, 2, 3]], None, 1), cell([1, 2, 3], None)]
+    ids = pa.array(["0", "1"], pa.string())
+    batch = pa.record_batch([ids, pa.array(cells, pa.string())], schema=SCHEMA)
+    shapes = observe([batch], SCHEMA)
+    whole = settled_batch(batch, settled_schema(SCHEMA, shapes), shapes)
+    assert whole.column("x").to_pylist() == [[[1, 2, 3]], [[1, 2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (10**400, "1" + "0" * 400),
+        ("\ud800", "\\ud800"),
+        ("9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59-10:00"),
+    ],
+)
+def test_what_no_type_of_arrow_holds_is_kept_as_text(value: Any, kept: str) -> None:
+    """It must not break a table that is nearly finished."""
+    assert settled([value])["x"].to_pylist() == [kept]
+
+
+def test_a_unit_of_what_is_no_number_is_told() -> None:
+    """It means nothing there."""
+    schema = pa.schema([SCHEMA.field(0), SCHEMA.field(1).with_metadata({"json": "1", "unit": "eV"})])
+    batch = pa.record_batch(
+        [pa.array(["0"], pa.string()), pa.array([cell("a", None)], pa.string())], schema=schema
+    )
+    assert [why for *_, why in widening(observe([batch], schema))] == [
+        "holds text, which has no unit; eV means nothing here"
+    ]

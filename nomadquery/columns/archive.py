@@ -191,7 +191,7 @@ def _settled(
     """Return a value whose type the data tell, its unit, and what is wrong with it."""
     import pyarrow as pa
 
-    unit = column.stored_unit or notes.unit
+    unit = None if column.rule in {"count", "size"} else column.stored_unit or notes.unit
     text = cell(raw, unit)
     shape = Shape(column.unit)
     if text is not None:

@@ -24,7 +24,7 @@ from nomadquery.columns.compiled import (
     read_document,
     search_form,
 )
-from nomadquery.columns.extract import Declares, Document, Item, Notes, items_of, reader
+from nomadquery.columns.extract import Declares, Document, Item, Notes, items_of, reader, section_levels
 from nomadquery.columns.planned import Per, PlannedColumn, Source
 from nomadquery.columns.references import Home, Shelf
 from nomadquery.columns.settle import cell
@@ -242,7 +242,7 @@ class _Slice:
             for _, item in several:
                 value = read(document, notes, item)
                 if column.kind == "other":
-                    value = cell(value, column.stored_unit or notes.unit)
+                    value = cell(value, _unit(column, notes), section_levels(value))
                 values.append(value)
             problems += [Problem(entry.entry_id, column.quantity, line) for line in _counted(notes.lines)]
         return values
@@ -285,3 +285,8 @@ def _is_of_class(document: Mapping[str, Any], schema: str) -> bool:
         if str(found.get("id")).partition("#")[2] == schema or schema in first.get("definitions", ()):
             return True
     return False
+
+
+def _unit(column: PlannedColumn, notes: Notes) -> str | None:
+    """Return the unit of what was read; numbers of items and lengths have none."""
+    return None if column.rule in {"count", "size"} else column.stored_unit or notes.unit

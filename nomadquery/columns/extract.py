@@ -137,6 +137,16 @@ def reader(column: PlannedColumn, catalogue: Catalogue) -> Reader:
     return quick
 
 
+def section_levels(value: Any) -> int:
+    """Return how many of a value's list levels are items of sections."""
+    n_levels = 0
+    while isinstance(value, SectionItems):
+        n_levels += 1
+        inner = [item for item in value if item is not None]
+        value = next((item for item in inner if isinstance(item, SectionItems)), inner[0] if inner else None)
+    return n_levels
+
+
 def items_of(document: Mapping[str, Any], section: str, repeats: Sequence[str]) -> list[Item]:
     """Return the items of a section in order; a single one counts as the only item of a list.
 

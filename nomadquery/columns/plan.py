@@ -14,24 +14,15 @@ from itertools import pairwise
 from typing import Final
 
 from nomadquery import units
+from nomadquery.columns.item_filters import is_custom, resolved_filters
 from nomadquery.columns.planned import Per, PlannedColumn
 from nomadquery.columns.whole_lists import may_lose_items, needs_every_item
 from nomadquery.errors import NotExpressible, QueryError, UnitError
 from nomadquery.query.catalogue import Catalogue, Kind, Quantity
 from nomadquery.query.column import Column
-from nomadquery.query.criteria import (
-    And,
-    Criterion,
-    Not,
-    Optimade,
-    Or,
-    Within,
-    canonical,
-    quantities_of,
-)
 from nomadquery.query.path import Index, Items, Name, Path, Step, dotted, is_plain, path_of
 from nomadquery.query.phrases import read_path
-from nomadquery.query.resolve import Resolver, full_name, unknown_quantity
+from nomadquery.query.resolve import unknown_quantity
 from nomadquery.query.short_names import SHORT_NAMES
 
 _COUNTING: Final = frozenset({"count", "size"})
@@ -54,7 +45,7 @@ def plan_per(path: Path, catalogue: Catalogue) -> Per:
     QuantityNotFound
         If the schema does not know it.
     """
-    path = _spelled_out(Column("per", path)).path
+    path = _spelled_out(Column("per", path), with_ids=False).path
     name = dotted(path)
     if not is_plain(path):
         raise QueryError(f"per({name!r}) takes a section without brackets; its items become the rows.")
@@ -66,7 +57,8 @@ def plan_per(path: Path, catalogue: Catalogue) -> Per:
     if quantity.kind != "section" or name not in quantity.repeats:
         hint = f" Repeating sections on its way: {', '.join(quantity.repeats)}." if quantity.repeats else ""
         raise QueryError(f"per({name!r}) needs a section that repeats; this one does not.{hint}")
-    if catalogue.references_on(f"{name}.x"):
+    is_in_index = any(known.startswith(f"{name}.") for known in catalogue.names)
+    if catalogue.references_on(f"{name}.x") and not is_in_index:
         raise NotExpressible(f"per({name!r}) leads through a reference; give the section where it stands.")
     return Per(name, quantity.repeats)
 
@@ -136,7 +128,7 @@ def plan_column(column: Column, catalogue: Catalogue, per: Per | None = None) ->
     quantity = catalogue.find(name)
     if quantity is None and not (column.unchecked or is_custom(name)):
         raise unknown_quantity(name, catalogue)
-    path = _resolved_filters(column.path, catalogue)
+    path = resolved_filters(column.path, catalogue)
     if quantity is not None and not column.unchecked:
         _check_brackets(path, quantity)
     if quantity is None:
@@ -150,13 +142,6 @@ def plan_column(column: Column, catalogue: Catalogue, per: Per | None = None) ->
     return replace(_planned(column, path, _as_found(quantity, catalogue), catalogue, outer), per=section)
 
 
-def is_custom(name: str) -> bool:
-    """Return whether only an entry's own schema, or that of one code (``x_…``), may know the quantity."""
-    if name.startswith(("data.", "definitions.", "workflow2.", "measurement.", "tabular_tree.")):
-        return True
-    return any(part.startswith("x_") for part in name.split("."))
-
-
 #: Objects of the index that stand for an id in the archive.
 _IDS: Final = {
     "main_author": "user_id",
@@ -167,18 +152,18 @@ _IDS: Final = {
 }
 
 
-def _spelled_out(column: Column) -> Column:
+def _spelled_out(column: Column, *, with_ids: bool = True) -> Column:
     """Return the column with its short name written out, and without ``metadata.`` in front.
 
-    A person or a dataset alone is its id.
+    A person or a dataset alone is its id, unless the section is meant.
     """
     head = column.path.steps[0] if column.path.steps else None
     if not isinstance(head, Name):
         raise QueryError(f"The column {column.name!r} has no path; select for example 'formula'.")
     rest = column.path.steps[1:]
     if head.name == "metadata" and rest and isinstance(rest[0], Name):
-        return _spelled_out(replace(column, path=Path(rest)))
-    if head.name in _IDS and not any(isinstance(step, Name) for step in rest):
+        return _spelled_out(replace(column, path=Path(rest)), with_ids=with_ids)
+    if with_ids and head.name in _IDS and not any(isinstance(step, Name) for step in rest):
         return replace(column, path=column.path / Name(_IDS[head.name]))
     short = SHORT_NAMES.get(head.name)
     if short is None or any(isinstance(step, Name) for step in rest):
@@ -186,40 +171,6 @@ def _spelled_out(column: Column) -> Column:
     path, rule = Path((*read_path(short.path).steps, *rest)), column.rule or short.rule
     unit = column.unit or (None if rule in _COUNTING else short.unit)
     return replace(column, path=path, rule=rule, unit=unit)
-
-
-def _resolved_filters(path: Path, catalogue: Catalogue) -> Path:
-    steps: list[Step] = []
-    for step in path.steps:
-        if isinstance(step, Items):
-            section = dotted(Path(tuple(steps)))
-            steps.append(Items(_resolved_filter(step.criterion, section, catalogue)))
-        else:
-            steps.append(step)
-    return Path(tuple(steps))
-
-
-def _resolved_filter(criterion: Criterion, section: str, catalogue: Catalogue) -> Criterion:
-    """Return the tree with full names; values of custom quantities are taken as they stand."""
-    names = (full_name(name, section) for name in quantities_of(criterion))
-    schemas = {name: (f"{name}#",) for name in names if name.startswith("data.")}
-    resolver = Resolver(catalogue, schemas, strict=True, searchable_only=False)
-    return without_schemas(canonical(resolver.resolve(criterion, section)))
-
-
-def without_schemas(criterion: Criterion) -> Criterion:
-    """Return the tree with ``data.x`` for each ``data.x#``, the placeholder of a schema left open."""
-    match criterion:
-        case And(parts) | Or(parts):
-            return type(criterion)(tuple(without_schemas(part) for part in parts))
-        case Within(section, parts):
-            return Within(section, tuple(without_schemas(part) for part in parts))
-        case Not(inner):
-            return Not(without_schemas(inner))
-        case Optimade():
-            return criterion
-        case _:
-            return replace(criterion, quantity=criterion.quantity.removesuffix("#"))
 
 
 def _check_brackets(path: Path, quantity: Quantity) -> None:

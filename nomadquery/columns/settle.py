@@ -1,16 +1,19 @@
 """Columns whose type only the data can tell: kept as JSON text, settled once all rows are there.
 
-A cell is ``[value]`` or ``[value, unit]``. Integers widen to numbers, anything mixed to text; lists
-keep their levels. Texts that are all ISO times with a clock time become times. Numbers come in the
-unit that was asked for, else in the first one that an entry declares; others are converted.
+A cell is ``[value]``, ``[value, unit]`` or ``[value, unit, list levels of sections]``. Integers widen
+to numbers, anything mixed to text; lists keep their levels. Texts that are all ISO times with a clock
+time become times. Numbers come in the unit that was asked for, else in the first one that an entry
+declares; others are converted.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from nomadquery import units
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}.*")
 _INT64: Final = 2**63
+_LARGEST_NUMBER: Final = int(sys.float_info.max)
 
 #: Entry id, column, and what its row lacks.
 Lack = tuple[str, str, str]
@@ -38,14 +42,20 @@ class Shape:
     """
 
     unit: str | None = None
-    n_levels: int = 0
+    n_sections: int = 0
+    n_dimensions: int = 0
     kinds: set[str] = field(default_factory=set)
     declared: set[str] = field(default_factory=set)
 
+    @property
+    def n_levels(self) -> int:
+        """List levels of a value: of sections, and below them of arrays."""
+        return self.n_sections + self.n_dimensions
+
     def see(self, value: Any, level: int = 0) -> None:
-        """Take a value into account; null tells nothing."""
+        """Take a value into account, ``level`` lists below its sections; null tells nothing."""
         if isinstance(value, list):
-            self.n_levels = max(self.n_levels, level + 1)
+            self.n_dimensions = max(self.n_dimensions, level + 1)
             for item in value:
                 self.see(item, level + 1)
         elif value is not None:
@@ -53,13 +63,14 @@ class Shape:
 
     def see_cell(self, text: str) -> None:
         """Take a cell into account."""
-        value, unit = cell_of(text)
+        value, unit, n_sections = _parts_of(text)
+        self.n_sections = max(self.n_sections, n_sections)
         if unit is not None:
             self.declared.add(unit)
             self.unit = self.unit or unit
             if unit != self.unit:
                 self.kinds.add("number")  # what is converted is no integer any more
-        self.see(value)
+        self.see(value, -n_sections)
 
     @property
     def word(self) -> str:
@@ -79,17 +90,27 @@ class Shape:
         return self.word in {"integer", "number", "object"}
 
 
-def cell(value: Any, unit: str | None) -> str | None:
-    """Return a value and its unit as they are kept until the column is settled."""
+def cell(value: Any, unit: str | None, n_sections: int = 0) -> str | None:
+    """Return a value and its unit as they are kept until the column is settled.
+
+    ``n_sections``: how many of its list levels are sections, not dimensions of an array.
+    """
     if value is None:
         return None
-    return json.dumps([value] if unit is None else [value, unit], separators=(",", ":"))
+    parts = [value, unit, n_sections] if n_sections else [value] if unit is None else [value, unit]
+    return json.dumps(parts, separators=(",", ":"))
 
 
 def cell_of(text: str) -> tuple[Any, str | None]:
     """Return the value of a cell and its unit."""
-    value, *unit = json.loads(text)
-    return value, unit[0] if unit else None
+    value, unit, _ = _parts_of(text)
+    return value, unit
+
+
+def _parts_of(text: str) -> tuple[Any, str | None, int]:
+    parts = json.loads(text)
+    unit: str | None = parts[1] if len(parts) > 1 else None
+    return parts[0], unit, int(parts[2]) if len(parts) > 2 else 0
 
 
 def unsettled_fields(schema: pa.Schema) -> tuple[str, ...]:
@@ -139,10 +160,8 @@ def settled_batch(batch: pa.RecordBatch, schema: pa.Schema, shapes: dict[str, Sh
         column = batch.column(wanted.name)
         shape = shapes.get(wanted.name)
         if shape is not None:
-            values = (
-                None if text is None else _in_unit(*cell_of(text), shape) for text in column.to_pylist()
-            )
-            column = pa.array([_fitted(value, shape, shape.n_levels) for value in values], wanted.type)
+            values = [None if text is None else fitted(text, shape) for text in column.to_pylist()]
+            column = pa.array(values, wanted.type)
         arrays.append(column)
     return pa.record_batch(arrays, schema=schema)
 
@@ -167,7 +186,10 @@ def widening(shapes: dict[str, Shape]) -> Iterator[Lack]:
     for name, shape in shapes.items():
         if shape.is_widened:
             kinds = ", ".join(sorted(shape.kinds))
-            yield "", name, f"holds values of several types ({kinds}), all kept as text"
+            declared = f"; declared units: {', '.join(sorted(shape.declared))}" if shape.declared else ""
+            yield "", name, f"holds values of several types ({kinds}), all kept as text{declared}"
+        elif shape.unit is not None and shape.kinds and not shape.is_numeric:
+            yield "", name, f"holds {shape.word}, which has no unit; {shape.unit} means nothing here"
         elif len(shape.declared) > 1 and shape.is_numeric:
             declared = ", ".join(sorted(shape.declared))
             yield "", name, f"entries declare several units ({declared}); all are in {shape.unit} here"
@@ -214,7 +236,9 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        return "integer" if abs(value) < _INT64 else "number"
+        if abs(value) < _INT64:
+            return "integer"
+        return "number" if abs(value) <= _LARGEST_NUMBER else "text"  # kept digit by digit
     if isinstance(value, float):
         return "number"
     if isinstance(value, str):
@@ -226,10 +250,19 @@ def _is_time(text: str) -> bool:
     if not _TIME.fullmatch(text):
         return False
     try:
-        dates.moment_of(text)
-    except ValueError:
+        dates.moment_of(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         return False
     return True
+
+
+def fitted(text: str, shape: Shape) -> Any:
+    """Return the value of a cell as the column has it: its unit, its list levels, its type."""
+    value, unit, n_sections = _parts_of(text)
+    value = _in_unit(value, unit, shape)
+    for _ in range(0 if value is None else shape.n_sections - n_sections):
+        value = [value]
+    return _fitted(value, shape, shape.n_levels)
 
 
 def _fitted(value: Any, shape: Shape, level: int) -> Any:
@@ -244,7 +277,9 @@ def _fitted(value: Any, shape: Shape, level: int) -> Any:
         case "number":
             return float(value)
         case "text":
-            return value if isinstance(value, str) else json.dumps(value)
+            # halves of a surrogate pair are no text, and are shown as they are written in JSON
+            text = value if isinstance(value, str) else json.dumps(value)
+            return text.encode("utf-8", "backslashreplace").decode()
         case "object":
             return json.dumps(value)
         case _:

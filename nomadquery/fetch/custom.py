@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, cast
 
+import msgspec
+
+from nomadquery.columns.item_filters import is_custom
 from nomadquery.columns.plan import settled_per
-from nomadquery.columns.planned import PlannedColumn
+from nomadquery.columns.planned import Per, PlannedColumn
 from nomadquery.columns.references import Home
 from nomadquery.columns.whole_lists import VALUE_RULES
-from nomadquery.errors import QuantityNotFound
+from nomadquery.errors import QuantityNotFound, QueryError
 from nomadquery.fetch.pages import Source
-from nomadquery.http.endpoints import Owner, Terms, parse_terms, terms_query
+from nomadquery.http.endpoints import (
+    Owner,
+    Pagination,
+    Terms,
+    entries_query,
+    parse_entries_page,
+    parse_terms,
+    terms_query,
+)
 from nomadquery.query.body import body
 from nomadquery.query.criteria import EVERYTHING, And, Criterion, Equals, canonical
 from nomadquery.query.path import is_plain
 
 _MOST_VALUES: Final = 1_000
 _SHOWN: Final = 8
+_SAMPLE: Final = 20
 #: Where the index found each custom quantity of an entry.
 _PATHS: Final = ("search_quantities.id*", "search_quantities.path_archive*")
 
@@ -54,12 +67,79 @@ def with_custom_sources(source: Source) -> Source:
     QuantityNotFound
         If the hits have it in several classes and the column names none, or no entry has it.
     """
+    for column in source.question.columns:
+        _check_filters(column, source)
+    per = _placed(source.question.per, source)
+    source = replace(source, question=replace(source.question, per=per))
     columns = tuple(
         _sourced(column, source) if column.is_custom else column for column in source.question.columns
     )
-    per = source.question.per
     settled = None if per is None else settled_per(per, columns, source.catalogue)
     return replace(source, question=replace(source.question, columns=columns, per=settled))
+
+
+def _check_filters(column: PlannedColumn, source: Source) -> None:
+    """Raise if the filters of a column name custom quantities that no entry has."""
+    if column.unchecked:
+        return
+    for name in column.filter_quantities():
+        if is_custom(name) and source.catalogue.find(name) is None:
+            _check_known(name, source)
+
+
+def _placed(per: Per | None, source: Source) -> Per | None:
+    """Return a custom section with the repeating sections around it, as the index places its values.
+
+    Raises
+    ------
+    QuantityNotFound
+        If no entry has the section.
+    QueryError
+        If it is a quantity.
+    """
+    if per is None or not per.is_custom:
+        return per
+    _check_known(per.section, source)
+    having = And((source.question.criterion, Equals("quantities", per.section)))
+    request = entries_query(
+        body(canonical(having), release=source.question.release),
+        owner=cast(Owner, source.question.owner),
+        pagination=Pagination(_SAMPLE),
+        required={"include": list(_PATHS)},
+    )
+    sample = [msgspec.json.decode(item) for item in parse_entries_page(source.send(request)).items]
+    found = [one for entry in sample for one in entry.get("search_quantities") or ()]
+    if any(str(one.get("id")).partition("#")[0] == per.section for one in found):
+        raise QueryError(f"per({per.section!r}) needs a section; this is a quantity.")
+    places = [str(one.get("path_archive")).split(".") for one in found]
+    placed = replace(per, repeats=tuple(_repeating(per.section, places)))
+    taken = {column.name for column in source.question.columns}.intersection(placed.index_names)
+    if taken:
+        raise QueryError(f"The column {min(taken)!r} holds positions of rows; give yours another name.")
+    return placed
+
+
+def _repeating(section: str, places: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the sections on the way behind which places have a position, and ``section`` in any case."""
+    names = section.split(".")
+    for end in range(1, len(names) + 1):
+        head = names[:end]
+        is_list = any(
+            [part for part in place if not part.isdecimal()][:end] == head and _has_position(place, end)
+            for place in places
+        )
+        if is_list or end == len(names):
+            yield ".".join(head)
+
+
+def _has_position(place: Sequence[str], n_names: int) -> bool:
+    """Return whether a position follows the first ``n_names`` names of a place."""
+    seen = 0
+    for part, following in pairwise(place):
+        seen += not part.isdecimal()
+        if seen == n_names and not part.isdecimal():
+            return following.isdecimal()
+    return False
 
 
 def _sourced(column: PlannedColumn, source: Source) -> PlannedColumn:
@@ -69,7 +149,7 @@ def _sourced(column: PlannedColumn, source: Source) -> PlannedColumn:
         if reference is not None:
             return replace(column, source="archive", references=(reference,))
         if not column.unchecked:
-            _check_known(column, source)
+            _check_known(column.quantity, source)
         return replace(column, source="search")  # nothing to read, so no archive is asked for
     if len(among_hits.names) > 1 and column.schema is None and not column.unchecked:
         raise QuantityNotFound(
@@ -136,11 +216,12 @@ def _census(column: PlannedColumn, source: Source, criterion: Criterion) -> Cens
     return Census(terms.total, sum(bucket.n_entries for bucket in same), names, repeats)
 
 
-def _check_known(column: PlannedColumn, source: Source) -> None:
-    """Raise if there are hits, and no entry of the whole deployment has the quantity."""
-    if source.count() == 0 or _census(column, source, EVERYTHING).n_entries:
+def _check_known(name: str, source: Source) -> None:
+    """Raise if there are hits, and no entry of the whole deployment has the path."""
+    if _n_having(name, source, source.question.criterion) or _n_having(name, source, EVERYTHING):
         return
-    name = column.quantity
+    if source.count() == 0:
+        return
     first = name.partition(".")[0]
     known = [str(bucket.value) for bucket in _terms(source, EVERYTHING, "quantities", pattern=first).buckets]
     nearest = tuple(difflib.get_close_matches(name, known, n=_SHOWN))
@@ -151,6 +232,12 @@ def _check_known(column: PlannedColumn, source: Source) -> None:
         name=name,
         nearest=nearest,
     )
+
+
+def _n_having(name: str, source: Source, criterion: Criterion) -> int:
+    """Return how many entries list a path."""
+    asked = _terms(source, criterion, "quantities", values=[name])
+    return sum(bucket.n_entries for bucket in asked.buckets)
 
 
 def _terms(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nomadquery.errors import QueryError
 from nomadquery.store.tables import Manifest, TableStore
 
 if TYPE_CHECKING:
@@ -55,13 +56,24 @@ class View:
         return self.manifest.n_rows - n_kept
 
     def dataset(self) -> ds.Dataset:
-        """Return the rows as a ``pyarrow.dataset`` over the files on disk."""
+        """Return the rows as a ``pyarrow.dataset`` over the files on disk.
+
+        Raises
+        ------
+        QueryError
+            If rows are left out because a list in them has no value: that no file on disk can say.
+        """
         import pyarrow.dataset as ds
 
         files: list[Path] = self.store.files(self.manifest)
         whole = ds.dataset([str(file) for file in files], self.schema())
         for name in self.needed:
             whole = whole.filter(ds.field(name).is_valid())
+        if self.needed and whole.count_rows() != self.manifest.n_rows - self.n_dropped():
+            raise QueryError(
+                "drop_missing leaves out rows whose lists hold no value, which the kept files cannot say. "
+                "Write them with to_parquet(...), and open that; or leave drop_missing out."
+            )
         return whole
 
     def _kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:

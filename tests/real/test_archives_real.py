@@ -24,7 +24,7 @@ PATHS: Final = (
     "run[-1].system[-1].atoms.positions in angstrom",
     "run.calculation.system_ref.atoms.labels.size()",
     "results.properties.geometry_optimization.energies",
-    "workflow2.results.calculation_result_ref.energy.total.value.last() in eV",
+    "workflow2.results.calculation_result_ref.energy.total.value in eV",
     "data.name",
     "data.samples.name",
     "data.samples.reference.name",
