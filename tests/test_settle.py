@@ -82,12 +82,12 @@ def test_where_a_page_ends_changes_nothing(values: list[Any], cut: int) -> None:
 
 def test_a_list_of_sections_and_a_single_one_agree_on_what_is_the_array() -> None:
     """One array in one section of a list is not a list of sections with one number each."""
-    cells = [cell([[1, 2, 3]], None, 1), cell([1, 2, 3], None)]
-    ids = pa.array(["0", "1"], pa.string())
+    cells = [cell([[1, 2, 3]], None, 1), cell([1, 2, 3], None), cell([None], None)]
+    ids = pa.array(["0", "1", "2"], pa.string())
     batch = pa.record_batch([ids, pa.array(cells, pa.string())], schema=SCHEMA)
     shapes = observe([batch], SCHEMA)
     whole = settled_batch(batch, settled_schema(SCHEMA, shapes), shapes)
-    assert whole.column("x").to_pylist() == [[[1, 2, 3]], [[1, 2, 3]]]
+    assert whole.column("x").to_pylist() == [[[1, 2, 3]], [[1, 2, 3]], [None]]
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,11 @@ def _converted(value: Any, have: str, want: str) -> Any:
     return units.convert(float(value), have, want) if _is_number(value) else value
 
 
+def _holds_anything(value: Any) -> bool:
+    """Return whether there is a value in it, at whatever depth of lists."""
+    return any(map(_holds_anything, value)) if isinstance(value, list) else value is not None
+
+
 def _holds_numbers(value: Any) -> bool:
     """Return whether there is a number in it, at whatever depth."""
     if isinstance(value, list | dict):
@@ -260,7 +265,8 @@ def fitted(text: str, shape: Shape) -> Any:
     """Return the value of a cell as the column has it: its unit, its list levels, its type."""
     value, unit, n_sections = _parts_of(text)
     value = _in_unit(value, unit, shape)
-    for _ in range(0 if value is None else shape.n_sections - n_sections):
+    # of nulls alone nobody can tell how deep they stand
+    for _ in range(shape.n_sections - n_sections if _holds_anything(value) else 0):
         value = [value]
     return _fitted(value, shape, shape.n_levels)
 
