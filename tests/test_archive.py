@@ -20,7 +20,7 @@ from nomadquery.columns.plan import plan_column
 from nomadquery.columns.reach import Found
 from nomadquery.columns.references import Wish
 from nomadquery.columns.sections import Section, Sections
-from nomadquery.errors import MissingQuantity, NotExpressible, QuantityNotFound, UnitError
+from nomadquery.errors import MissingQuantity, NotExpressible, QuantityNotFound, QueryError, UnitError
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.column import Column
 from nomadquery.query.phrases import read_column
@@ -261,3 +261,33 @@ def test_an_archive_is_a_value(archive: Archive) -> None:
         _ = again["data"].sample
     with pytest.raises(AttributeError):
         archive.entry_id = "x"  # type: ignore[misc]  # that is what is tested
+
+
+PARTS = {"run": {"calculation[-1]": {"energy": "*"}, "system[0:2]": {"type": "*"}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("run[0].calculation[0].energy.total.value", "not those of the archive"),
+        ("run[0].calculation.energy.total.value", "not those of the archive"),
+        ("run[0].system[2].type", "not those of the archive"),
+        ("run[0].program.name", "run.program was not asked for"),
+        ("results.material.n_elements", "results was not asked for"),
+        ("mainfile", "metadata was not asked for"),
+    ],
+)
+def test_what_was_not_asked_for_is_not_told_to_be_missing(path: str, words: str) -> None:
+    """And a position in a shortened list is no position in the archive."""
+    archive = Archive("e", "u", {"run": [{"calculation": [{}], "system": [{}, {}]}]}, PARTS)
+    with pytest.raises(QueryError, match=words):
+        archive.get(path)
+
+
+def test_the_item_that_was_asked_for_is_read_where_the_archive_has_it() -> None:
+    """Also by an archive that was pickled."""
+    last = {"energy": {"total": {"value": 2.0}}}
+    archive = Archive("e", "u", {"run": [{"calculation": [last], "system": [{"type": "bulk"}]}]}, PARTS)
+    again = pickle.loads(pickle.dumps(archive))
+    assert again.get("run[0].calculation[-1].energy.total.value") == 2.0
+    assert again.get("run[0].system[0].type") == "bulk"

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "columns",
         "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
-        "required_keys required_check arrays reach compiled sweep decode sections archive vectors "
+        "required_keys asked required_check arrays reach compiled sweep decode sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),
     ("store", "files tables view archives cache"),

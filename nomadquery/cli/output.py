@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from nomadquery.cli.bundles import Command, bundled
-from nomadquery.cli.sheets import check_openpyxl, write_sheet
+from nomadquery.cli.sheets import check_openpyxl
 from nomadquery.cli.tables import print_frame
+from nomadquery.fetch.writers import write_excel
 from nomadquery.results import WishWords
 from nomadquery.search import Search
 from nomadquery.store.files import remove_folder, replacing, temporary_folder
@@ -82,6 +83,12 @@ def give_frame(frame: pd.DataFrame, output: Output) -> None:
     if kind == "table":
         print_frame(frame)
         return
+    if kind == "xlsx":
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        write_excel(table.to_batches(), table.schema, _file_of(output), {})
+        return
     with _stream(output) as stream:
         match kind:
             case "csv":
@@ -90,8 +97,6 @@ def give_frame(frame: pd.DataFrame, output: Output) -> None:
                 stream.write(frame.to_json(orient="records", date_format="iso", indent=1).encode() + b"\n")
             case "jsonl":
                 stream.write(frame.to_json(orient="records", date_format="iso", lines=True).encode())
-            case "xlsx":
-                write_sheet(frame, stream)
             case _:
                 frame.to_parquet(stream, index=False)
 

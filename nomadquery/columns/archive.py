@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from nomadquery.columns.arrays import Problem, array_of, arrow_schema
+from nomadquery.columns.asked import check_asked
 from nomadquery.columns.extract import Declares, Notes, SectionItems, reader
 from nomadquery.columns.plan import plan_column
 from nomadquery.columns.planned import PlannedColumn
@@ -17,6 +18,7 @@ from nomadquery.columns.sections import Section, Spot, as_arrays
 from nomadquery.columns.settle import Shape, cell, lacking, observe, settled_batch, settled_schema
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.column import Column
+from nomadquery.query.path import Name, Path
 from nomadquery.query.phrases import read_column
 from nomadquery.query.quantity import QuantityPath, column_of
 
@@ -38,17 +40,20 @@ class Archive:
     data : mapping
         Plain JSON; numbers in stored units. Positions and references are those of the answer: a
         ``required`` with ``[0:3]`` gives shorter lists.
+    required : mapping or "*"
+        What was asked for.
     """
 
     entry_id: str
     upload_id: str
     data: Mapping[str, Any] = field(hash=False)
+    required: Mapping[str, Any] | Literal["*"] = field(default="*", compare=False)
     _reach: Reach = field(default=None, compare=False)  # type: ignore[assignment]  # set below
 
     def __post_init__(self) -> None:
         if self._reach is None:
             home = Home(self.entry_id, self.upload_id)
-            object.__setattr__(self, "_reach", Reach(home, self.data, "*", catalogue_for()))
+            object.__setattr__(self, "_reach", Reach(home, self.data, self.required, catalogue_for()))
 
     def get(self, path: str | QuantityPath, default: Any = None) -> Any:
         """Return the value at a path of the column grammar, as a table would hold it for this entry.
@@ -70,7 +75,8 @@ class Archive:
         QuantityNotFound
             If the schema does not know the path; ``Q["…"].unchecked()`` is the way past.
         QueryError, UnitError
-            If a rule, the brackets or the unit do not fit the quantity.
+            If a rule, the brackets or the unit do not fit the quantity; if ``required`` did not ask for the
+            path, or chose items of a list, so that positions here are not those of the archive.
         """
         value = self._read(path).value
         return default if value is None else value
@@ -110,8 +116,8 @@ class Archive:
     def __dir__(self) -> list[str]:
         return [*object.__dir__(self), *self]
 
-    def __reduce__(self) -> tuple[Callable[..., Archive], tuple[str, str, Mapping[str, Any]]]:
-        return Archive, (self.entry_id, self.upload_id, self.data)
+    def __reduce__(self) -> tuple[Callable[..., Archive], tuple[Any, ...]]:
+        return Archive, (self.entry_id, self.upload_id, self.data, self.required)
 
     def __repr__(self) -> str:
         return f"<archive of {self.entry_id}: {', '.join(self) or 'nothing'}>"
@@ -123,7 +129,10 @@ class Archive:
     def _read(self, path: str | QuantityPath) -> _Reading:
         catalogue = self._reach.catalogue
         column = replace(plan_column(_column(path), catalogue), source="archive", schema=None)
-        document = self._reach.document(self._around(column, catalogue))
+        around = self._around(column, catalogue)
+        inside = () if around is self.data else (Name("metadata"),)
+        check_asked(self.required, Path((*inside, *column.path.steps)), column.references)
+        document = self._reach.document(around)
         read = reader(column, catalogue)
         for _ in range(_MOST_ROUNDS):
             notes = Notes()
@@ -154,7 +163,7 @@ def archive_of(
     known = catalogue_for() if catalogue is None else catalogue
     home = Home(entry_id, upload_id)
     reach = Reach(home, data, required, known, declares=declares, fetch=fetch)
-    return Archive(entry_id, upload_id, data, reach)
+    return Archive(entry_id, upload_id, data, required, reach)
 
 
 @dataclass(frozen=True, slots=True)

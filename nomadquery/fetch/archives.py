@@ -257,19 +257,29 @@ class ArchiveReader:
             criterion = And(
                 (HasAny("upload_id", tuple(sorted(uploads))), HasAny("mainfile", tuple(sorted(mainfiles))))
             )
-            request = entries_query(
-                _query(criterion, self.question.release),
-                owner=cast(Owner, "visible" if self.question.owner == "all" else self.question.owner),
-                pagination=Pagination(LARGEST_PAGE),
-                required={"include": ["entry_id", "upload_id", "mainfile", "mainfile_key"]},
-            )
-            found = read_documents(parse_entries_page(self.send(request)).items)
+            found = list(self._hits(_query(criterion, self.question.release)))
             ids = {
                 (document.get("upload_id"), document.get("mainfile")): str(document["entry_id"])
                 for document in sorted(found, key=lambda one: one.get("mainfile_key") is None)
             }
             for place in part:
                 shelf.place(*place, ids.get(place))
+
+    def _hits(self, query: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the mainfiles of all entries that match."""
+        owner = cast(Owner, "visible" if self.question.owner == "all" else self.question.owner)
+        required = {"include": ["entry_id", "upload_id", "mainfile", "mainfile_key"]}
+        after: str | None = None
+        while True:
+            paging = Pagination(LARGEST_PAGE, after)
+            page = parse_entries_page(
+                self.send(entries_query(query, owner=owner, pagination=paging, required=required))
+            )
+            found = read_documents(page.items)
+            yield from found
+            if len(found) < LARGEST_PAGE:
+                return
+            after = str(found[-1]["entry_id"])
 
 
 def _by_entry(page: Page) -> dict[str, Json]:
