@@ -14,6 +14,7 @@ from nomadquery.fetch.harvest import harvest
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
 from nomadquery.fetch.wishes import Wishes, is_servable, kept, warn_of_damage
+from nomadquery.http.pace import IN_FLIGHT
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.query import Query
 from nomadquery.session import Session
@@ -60,7 +61,8 @@ class Inquiry:
     def source(self, question: Question) -> Source:
         """Return where the pages of the question come from."""
         session = self.session
-        return Source(session.send, question, catalogue_for(question.release), session.declared)
+        n_places = 0 if session.deployment.in_process else IN_FLIGHT
+        return Source(session.send, question, catalogue_for(question.release), session.declared, n_places)
 
     def harvested(self, wishes: Wishes) -> tuple[TableStore, Manifest, Question]:
         """Return the folder and manifest of the complete table, fetching what is missing of it."""
@@ -99,10 +101,9 @@ class Inquiry:
 
     def arrow_table(self, wishes: Wishes) -> tuple[pa.Table, dict[str, Any]]:
         """Return the complete table, and where it comes from."""
-        import pyarrow as pa
 
         def whole(view: View, question: Question) -> Any:
-            table = pa.Table.from_batches(list(view.batches()), view.schema())
+            table = view.table()
             return table, facts_of(question, view.manifest, view.manifest.n_rows - table.num_rows)
 
         table, facts = self.read(wishes, whole)

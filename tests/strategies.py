@@ -5,9 +5,13 @@ Trees and documents draw their values from the same small pools, so that questio
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import settings
@@ -722,3 +726,94 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
     name = draw(st.sampled_from(sorted(value)))
     return {**value, name: draw(_changed(value[name]))}
+
+
+# --- entry ids, and how they are listed and arrive
+
+
+def hashed_ids(count: int, seed: int = 0) -> list[str]:
+    """Return ids as NOMAD makes them, the first 28 characters of a SHA-512 in base64url, in their order."""
+    digests = (hashlib.sha512(f"{seed}/{number}".encode()).digest() for number in range(count))
+    return sorted(base64.urlsafe_b64encode(digest).decode()[:28] for digest in digests)
+
+
+def id_texts() -> SearchStrategy[str]:
+    """Return texts of the characters of ids; those that begin alike are frequent."""
+    return st.text(st.sampled_from("-09AZ_az"), min_size=1, max_size=10) | st.integers(0, 99).map(
+        lambda number: hashed_ids(1, number)[0]
+    )
+
+
+@st.composite
+def listings(draw: st.DrawFn, *, most: int = 2_500) -> list[str]:
+    """Return the ids of a result in order: a few texts, or many that are spread evenly, or not at all."""
+    count, seed = draw(st.integers(0, most)), draw(st.integers(0, 99))
+    match draw(st.sampled_from(["texts", "hashed", "counted", "clustered"])):
+        case "texts":
+            return sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=30)))
+        case "hashed":
+            return hashed_ids(count, seed)
+        case "counted":
+            return [f"entry-{number:04d}" for number in range(count)]
+        case _:  # evenly spread at first, then most of them between two neighbours
+            few = hashed_ids(count // 2, seed)
+            return sorted([*few, *(f"{few[-1] if few else ''}{number}" for number in range(count // 2))])
+
+
+@st.composite
+def changing_listings(draw: st.DrawFn) -> Callable[[int], list[str]]:
+    """Return what a server lists before its n-th answer, while some entries vanish and others appear."""
+    count, seed = draw(st.integers(0, 2_000)), draw(st.integers(0, 99))
+    spread = draw(st.sampled_from([hashed_ids(count, seed), [f"entry-{n:04d}" for n in range(count)]]))
+    share, last = draw(st.sampled_from([2, 10, 100])), draw(st.integers(1, 12))
+    chance = random.Random(seed)
+    comers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
+    goers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
+
+    def listed(n_answers: int) -> list[str]:
+        return [one for one in spread if comers.get(one, 0) <= n_answers < goers.get(one, 1_000_000)]
+
+    return listed
+
+
+@st.composite
+def covered_ranges(draw: st.DrawFn) -> tuple[list[tuple[str | None, str | None]], list[bool]]:
+    """Return ranges that follow one another and cover all ids, and which of them have been read."""
+    bounds = sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=8)))
+    ranges = list(pairwise([None, *bounds, None]))
+    return ranges, draw(st.lists(st.booleans(), min_size=len(ranges), max_size=len(ranges)))
+
+
+@st.composite
+def overlapping_pieces(draw: st.DrawFn) -> list[list[tuple[str, int]]]:
+    """Return pieces of a table: rows of an entry id and a number, those of one entry in one piece."""
+    n_pieces = draw(st.integers(1, 5))
+    pieces: list[list[tuple[str, int]]] = [[] for _ in range(n_pieces)]
+    for entry_id in draw(st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=12)):
+        piece = pieces[draw(st.integers(0, n_pieces - 1))]
+        piece.extend((entry_id, number) for number in range(draw(st.integers(1, 3))))
+    return [piece for piece in pieces if piece]
+
+
+_ODD_TEXTS = st.text(max_size=5) | st.sampled_from(["\ud800", "\x00", "NQ1\n", '"],{', "\u2028", "\U0001f4a5"])
+
+
+@st.composite
+def journal_records(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[Any, list[dict[str, Any]]] | None]:
+    """Return what a record says, and the Arrow schema and rows that go with it, ``None`` for no rows."""
+    end = st.none() | st.text(max_size=3)
+    problem = st.fixed_dictionaries({"entry_id": _ODD_TEXTS, "path": _ODD_TEXTS, "why": _ODD_TEXTS})
+    said = {
+        "covers": draw(st.none() | st.tuples(end, end)),
+        "n_listed": draw(st.integers(0, 10_000)),
+        "total": draw(st.none() | st.integers(0, 10**9)),
+        "problems": tuple(draw(st.lists(problem, max_size=2))),
+    }
+    if draw(st.integers(0, 3)) == 0:
+        return said, None
+    schema, pages = draw(arrow_rows())
+    rows = [row for page in pages for row in page]
+    ids = [row["entry_id"] for row in rows]
+    of_rows = {"n_entries": len(ids), "n_rows": len(ids)}
+    ends = {"first_id": min(ids, default=None), "last_id": max(ids, default=None)}
+    return {**said, **of_rows, **ends}, (schema, rows)

@@ -131,8 +131,9 @@ def test_a_batch_that_takes_too_long_is_halved_and_later_ones_stay_small(
     table = a_search(wire, tmp_path).select(**COLUMNS).to_arrow()
     assert table["energy"].null_count == 0
     sizes = [request.json["pagination"]["page_size"] for request in wire.archive_pages]
-    assert sizes[:4] == [50, 25, 12, 13]
-    assert sizes.count(50) == 1
+    assert sorted(sizes[:2]) == [40, 50]  # asked for side by side
+    assert max(sizes[2:]) <= 25
+    assert sum(size for size in sizes if size <= 20) == 90
 
 
 def test_a_server_that_is_always_too_slow_leaves_an_incomplete_table(tmp_path: Path) -> None:

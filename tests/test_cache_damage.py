@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nomadquery.errors import CacheCorrupt, CacheError, CacheFormatTooNew
@@ -76,15 +77,17 @@ def test_a_damaged_table_is_fetched_again_with_a_warning(
 def test_a_damaged_beginning_is_begun_again(
     wire: CountedWire, tmp_path: Path, harm: Callable[[Path], Any]
 ) -> None:
-    """A part that cannot be read is told at the latest when the table is put together."""
+    """What is damaged, and what came after it, is asked for again; what came before is not."""
     table = a_search(wire, tmp_path).select("gap").page_size(3)
     wire.change = lost_after(wire, 2)
     with pytest.raises(Exception, match="6 of 8"):
         table.to_arrow()
     wire.change = None
-    harm(kept_file(tmp_path, "part-00000.parquet"))
-    with pytest.warns(UserWarning, match="fetched again"):
-        assert len(table.to_pandas()) == 8
+    undisturbed = a_search(wire, tmp_path / "other").select("gap").to_pandas()
+    n_pages = len(wire.pages)
+    harm(kept_file(tmp_path, "pages.journal"))
+    pd.testing.assert_frame_equal(table.to_pandas(), undisturbed)
+    assert len(wire.pages) - n_pages == (2 if harm is cut else 3)
 
 
 def test_the_table_of_a_newer_version_is_left_alone(wire: CountedWire, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_offline_it_tells_what_is_kept(wire: CountedWire, tmp_path: Path) -> Non
 
 
 def test_pages_follow_the_bytes_of_the_one_before(search: Search) -> None:
-    """At most 20 MB a page, at most ten thousand entries, whatever was said comes first."""
+    """At most 10 MB and ten seconds a page, at most ten thousand entries, whatever was said comes first."""
 
     def question(table: Search) -> object:
         return table._inquiry.drafted(table._inquiry.query)
@@ -143,13 +143,16 @@ def test_pages_follow_the_bytes_of_the_one_before(search: Search) -> None:
     small, said = question(search.select("gap")), question(search.select("gap").page_size(7))
     assert next_page_size(small, FIRST_PAGE, FIRST_PAGE * 100) == LARGEST_PAGE  # type: ignore[arg-type]  # a Question
     assert next_page_size(small, 1_000, 2 * PAGE_BYTES) == 500  # type: ignore[arg-type]  # a Question
+    assert next_page_size(small, 1_000, 1_000, took_s=40.0) == 250  # type: ignore[arg-type]  # a Question
     assert next_page_size(said, 7, 10**9) == 7  # type: ignore[arg-type]  # a Question
 
 
 def test_batches_of_archives_follow_bytes_and_time(tmp_path: Path) -> None:
-    """Twice as many while they are small and quick."""
-    wire = CountedWire(a_filled_store(ids(150)))
+    """Four times as many while they are small and quick; all that can be are asked for at once."""
+    wire = CountedWire(a_filled_store(ids(600)))
     session = a_session(wire, tmp_path)
     make_search(session, (), None).select("energy").to_arrow()
     sizes = [request.json["pagination"]["page_size"] for request in wire.archive_pages]
-    assert sizes == [FIRST_BATCH, 100]
+    assert sizes[:4] == [FIRST_BATCH] * 4  # the first listing has 200 entries
+    assert 200 in sizes[4:]
+    assert sum(sizes) == 600

@@ -138,11 +138,15 @@ class Listed(msgspec.Struct, gc=False, eq=False):
         Empty where the answer does not say it.
     item : bytes or msgspec.Raw
         Its JSON.
+    processed, edited : str or None
+        When NOMAD processed the entry last, and when its metadata were edited, as the answer says it.
     """
 
     entry_id: str
     upload_id: str
     item: Json
+    processed: str | None = None
+    edited: str | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return one of the ids, ``default`` for any other name."""
@@ -153,6 +157,9 @@ class Listed(msgspec.Struct, gc=False, eq=False):
             raise KeyError(name)
         return getattr(self, name)
 
+
+#: An entry as it is read: not looked into yet, or a document.
+Entry = Listed | Mapping[str, Any]
 
 Mapping.register(Section)
 Mapping.register(Listed)
@@ -181,7 +188,7 @@ class Opened(Mapping[str, Mapping[str, Any]]):
         return 0 if item is None else memoryview(item).nbytes
 
 
-def listed(items: Iterable[Json]) -> list[Mapping[str, Any]]:
+def listed(items: Iterable[Json]) -> list[Listed]:
     """Return the entries in their order, each as `Listed`: a mapping of its ids.
 
     Raises
@@ -189,14 +196,15 @@ def listed(items: Iterable[Json]) -> list[Mapping[str, Any]]:
     ResponseFormatError
         If one is not a JSON object with an ``entry_id``.
     """
-    entries: list[Any] = []
+    entries: list[Listed] = []
     for item in items:
         try:
             ids = _DECODER_OF_IDS.decode(item)
         except msgspec.DecodeError:
             whole = read_document(item)
-            ids = _Ids(whole["entry_id"], whole.get("upload_id"))
-        entries.append(Listed(ids.entry_id, str(ids.upload_id or ""), item))
+            ids = _Ids(whole["entry_id"], *map(whole.get, _Ids.__struct_fields__[1:]))
+        times = (ids.last_processing_time, ids.last_edit_time)
+        entries.append(Listed(ids.entry_id, str(ids.upload_id or ""), item, *map(_text, times)))
     return entries
 
 
@@ -255,10 +263,16 @@ def archive_form(tree: Tree, catalogue: Catalogue) -> Form:
 class _Ids(msgspec.Struct, gc=False, eq=False):
     entry_id: str
     upload_id: Any = None
+    last_processing_time: Any = None
+    last_edit_time: Any = None
 
 
 _IDS: Final = ("entry_id", "upload_id")
 _DECODER_OF_IDS: Final = msgspec.json.Decoder(_Ids)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _archive_in(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nomadquery.columns.arrays import Problem, array_of, arrow_schema, nested_values
 from nomadquery.columns.compiled import (
+    Entry,
     Form,
     Json,
     Layout,
@@ -81,7 +82,7 @@ def read_documents(items: Iterable[Json]) -> list[Mapping[str, Any]]:
 
 
 def decode(
-    documents: Sequence[Mapping[str, Any]],
+    documents: Sequence[Entry],
     columns: Sequence[PlannedColumn],
     catalogue: Catalogue,
     *,
@@ -102,7 +103,7 @@ def decode(
     schema = arrow_schema(columns, per)
     problems: list[Problem] = []
 
-    def rows_of(some: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    def rows_of(some: Sequence[Entry]) -> pa.RecordBatch:
         entries = [_entry_of(document, form, at_hand.contents) for document in some]
         part = _Slice(entries, at_hand, catalogue, per, layouts)
         return pa.record_batch(part.arrays(columns, problems), schema=schema)
@@ -248,7 +249,7 @@ class _Slice:
         return values
 
 
-def _entry_of(document: Mapping[str, Any], form: Form, archives: Mapping[str, Mapping[str, Any]]) -> _Entry:
+def _entry_of(document: Entry, form: Form, archives: Mapping[str, Mapping[str, Any]]) -> _Entry:
     entry_id, upload_id = document["entry_id"], str(document.get("upload_id", ""))
     search = form.read(document.item) if isinstance(document, Listed) else document
     return _Entry(entry_id, upload_id, search, archives.get(entry_id, _NONE))
@@ -260,8 +261,8 @@ def _is_apart(content: Mapping[str, Any]) -> bool:
 
 
 def _slices(
-    documents: Sequence[Mapping[str, Any]], contents: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Sequence[Mapping[str, Any]]]:
+    documents: Sequence[Entry], contents: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Sequence[Entry]]:
     """Yield the documents in parts, each of not too many and not too large ones."""
     start = n_bytes = 0
     for place, one in enumerate(documents, start=1):

@@ -11,12 +11,13 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from nomadquery.columns.arrays import Problem
-from nomadquery.columns.compiled import Form, Json, Opened, archive_form, listed, read_archive
+from nomadquery.columns.compiled import Entry, Form, Json, Opened, archive_form, listed, read_archive
 from nomadquery.columns.decode import Archives, read_documents
 from nomadquery.columns.extract import Declares, Document, Notes, items_of, reader
 from nomadquery.columns.references import Home, Shelf, Tree, Wish, indexed, selected, selected_position
 from nomadquery.columns.required import archive_required, target_required
-from nomadquery.errors import InvalidRequest, NomadError, ServerFailure, Unreachable
+from nomadquery.errors import InvalidRequest, ServerFailure, Unreachable
+from nomadquery.fetch.paging import in_short, is_too_slow
 from nomadquery.fetch.plan import FIRST_BATCH, PAGE_BYTES, Question
 from nomadquery.http.endpoints import (
     LARGEST_PAGE,
@@ -38,12 +39,13 @@ Required = Tree | Literal["*"]
 
 _BATCH_S: Final = 10.0
 _LEAST_BATCH: Final = 5  # pauses of a failing server are no reason for smaller batches
+_GROWTH: Final = 4
 #: How a server fails over one entry among many: NOMAD's own 400 and 500, or an answer too large.
 _REFUSED: Final = frozenset({400, 413, 500})
-_TOO_SLOW: Final = 504
 #: Groups of references to one and the same position that get a request of their own.
 _MOST_GROUPS: Final = 4
 _MOST_ROUNDS: Final = 16
+_UNKNOWN_BYTES: Final = 100_000.0
 _NOT_GIVEN: Final = "there is no such entry, or it may not be read"
 
 
@@ -60,7 +62,7 @@ class Batch:
         Why some archives could not be had.
     """
 
-    documents: Sequence[Content]
+    documents: Sequence[Entry]
     archives: Archives
     problems: list[Problem]
 
@@ -81,6 +83,10 @@ class ArchiveReader:
         Seconds; batches are made so large that each takes at most ten.
     size : int
         Entries of the next batch.
+    bytes_each : float
+        Of one archive, as the last answers had them.
+
+    Several threads may use it at once.
     """
 
     send: Send
@@ -89,15 +95,22 @@ class ArchiveReader:
     declares: Declares | None = None
     clock: Callable[[], float] = time.monotonic
     size: int = field(default=FIRST_BATCH)
+    bytes_each: float = field(default=_UNKNOWN_BYTES)
+    _compiled: tuple[Tree, Form] | None = field(default=None, repr=False)
 
-    def batches(self, documents: Sequence[Content]) -> Iterator[Batch]:
-        """Yield the archives of the entries, grouped by upload: the server keeps the last upload open."""
-        tree = archive_required(self.question.archive_columns, self.catalogue, self.question.per)
-        form = archive_form(tree, self.catalogue)
-        waiting = sorted(documents, key=lambda one: (str(one.get("upload_id", "")), str(one["entry_id"])))
+    def batches(self, documents: Sequence[Entry]) -> Iterator[Batch]:
+        """Yield the archives of the entries, one batch after the other."""
+        waiting = by_upload(documents)
         while waiting:
             batch, waiting = waiting[: self.size], waiting[self.size :]
-            yield self._batch(batch, tree, form)
+            yield self.batch(batch)
+
+    def batch(self, documents: Sequence[Entry]) -> Batch:
+        """Return the archives of some entries, with what references in them lead to."""
+        if self._compiled is None:
+            tree = archive_required(self.question.archive_columns, self.catalogue, self.question.per)
+            self._compiled = tree, archive_form(tree, self.catalogue)
+        return self._batch(documents, *self._compiled)
 
     def wanted(self, ids: Sequence[str], required: Required) -> tuple[dict[str, Content], dict[str, str]]:
         """Return archives by entry id, and why others could not be had; at most 20 MB or ten seconds each."""
@@ -109,7 +122,7 @@ class ArchiveReader:
             self._timed(batch, required, found, refused)
         return {entry_id: read_archive(item) for entry_id, item in found.items()}, refused
 
-    def _batch(self, documents: Sequence[Content], tree: Tree, form: Form) -> Batch:
+    def _batch(self, documents: Sequence[Entry], tree: Tree, form: Form) -> Batch:
         items: dict[str, Json] = {}
         refused: dict[str, str] = {}
         ids = [str(document["entry_id"]) for document in documents]
@@ -132,6 +145,7 @@ class ArchiveReader:
         began_s = self.clock()
         n_bytes = self._asked(ids, required, found, refused)
         self.size = _next_batch(self.size, len(ids), n_bytes, self.clock() - began_s)
+        self.bytes_each = n_bytes / max(1, len(ids))
 
     def _asked(
         self, ids: Sequence[str], required: Required, found: dict[str, Json], refused: dict[str, str]
@@ -140,7 +154,7 @@ class ArchiveReader:
         try:
             page = self._page(ids, required)
         except (InvalidRequest, ServerFailure, Unreachable) as error:
-            is_slow = _is_too_slow(error)
+            is_slow = is_too_slow(error)
             if not is_slow and getattr(error, "status", None) not in _REFUSED:
                 raise
             if len(ids) > 1 and not is_slow and (unopened := _without_custom(required)) != required:
@@ -151,7 +165,7 @@ class ArchiveReader:
                 first = self._asked(ids[:middle], required, found, refused)
                 return first + self._asked(ids[middle:], required, found, refused)
             if not is_slow:
-                return self._whole(ids[0], required, found, refused, _short(error))
+                return self._whole(ids[0], required, found, refused, in_short(error))
             page = self._page(ids, required, is_divisible=False)
         found.update(_by_entry(page))
         return page.n_bytes
@@ -196,7 +210,7 @@ class ArchiveReader:
 
     # -- references ------------------------------------------------------------------------
 
-    def _follow(self, documents: Sequence[Content], found: Mapping[str, Content], shelf: Shelf) -> None:
+    def _follow(self, documents: Sequence[Entry], found: Mapping[str, Content], shelf: Shelf) -> None:
         """Ask for what references lead to, until all that can be had is on the shelf."""
         columns = [column for column in self.question.archive_columns if column.follows]
         for _ in range(_MOST_ROUNDS if columns else 0):
@@ -282,6 +296,11 @@ class ArchiveReader:
             after = str(found[-1]["entry_id"])
 
 
+def by_upload(documents: Iterable[Entry]) -> list[Entry]:
+    """Return the entries grouped by upload: the server keeps the last upload open."""
+    return sorted(documents, key=lambda one: (str(one.get("upload_id", "")), str(one["entry_id"])))
+
+
 def _by_entry(page: Page) -> dict[str, Json]:
     """Return the JSON of the entries that the server gave an archive for."""
     given = [item for item in page.items if bytes(item) != b"null"]
@@ -313,14 +332,8 @@ def _one_place(wishes: Sequence[Wish]) -> tuple[str, ...] | None:
     return place if is_chosen else None
 
 
-def _is_too_slow(error: NomadError) -> bool:
-    if isinstance(error, Unreachable):
-        return error.is_timeout
-    return getattr(error, "status", None) == _TOO_SLOW
-
-
 def _next_batch(size: int, n_asked: int, n_bytes: int, took_s: float) -> int:
-    """Return how many archives to ask for next: at most twice as many, 20 MB and ten seconds.
+    """Return how many archives to ask for next: at most four times as many, 10 MB and ten seconds.
 
     Fewer than ``size``, the last of a group, tell nothing about larger batches unless they were too much.
     """
@@ -329,13 +342,8 @@ def _next_batch(size: int, n_asked: int, n_bytes: int, took_s: float) -> int:
     is_too_much = n_bytes > PAGE_BYTES or took_s > _BATCH_S
     if n_asked < size and not is_too_much:
         return size
-    return max(1, min(2 * size, by_bytes, by_time, LARGEST_PAGE))
+    return max(1, min(_GROWTH * size, by_bytes, by_time, LARGEST_PAGE))
 
 
 def _query(criterion: Criterion, release: str) -> dict[str, Any]:
     return body(canonical(criterion), release=release)
-
-
-def _short(error: NomadError) -> str:
-    text = str(error).splitlines()[0]
-    return text if len(text) <= 160 else text[:159] + "…"

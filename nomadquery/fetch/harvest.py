@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nomadquery.columns.arrays import arrow_schema
-from nomadquery.columns.compiled import listed
 from nomadquery.columns.settle import observe, settled_batch, settled_schema
 from nomadquery.errors import CacheCorrupt, IncompleteResult, TransportError
-from nomadquery.fetch.archives import ArchiveReader
 from nomadquery.fetch.custom import with_custom_sources
-from nomadquery.fetch.ledger import Ledger, entered, verdict
-from nomadquery.fetch.pages import Document, Source
-from nomadquery.fetch.plan import Question, first_page_size, identity, named_ids, next_page_size
+from nomadquery.fetch.gathering import Gathering, begin_gathering
+from nomadquery.fetch.ledger import Ledger
+from nomadquery.fetch.pages import Source
+from nomadquery.fetch.paging import fetch_page
+from nomadquery.fetch.plan import Question, identity, named_ids
 from nomadquery.fetch.progress import Progress
-from nomadquery.fetch.rows import entry_ids_of, reader_for, rows_of
+from nomadquery.fetch.rows import reader_for, rows_of
+from nomadquery.fetch.slices import EVERYWHERE
+from nomadquery.fetch.walk import Ask
 from nomadquery.fetch.wishes import (
     Wishes,
     is_servable,
@@ -29,22 +29,9 @@ from nomadquery.fetch.wishes import (
 )
 from nomadquery.http.endpoints import LARGEST_PAGE
 from nomadquery.store.files import explained
-from nomadquery.store.tables import Manifest, TableStore
-
-if TYPE_CHECKING:
-    pass
+from nomadquery.store.tables import Base, Manifest, TableStore, Written
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One table to fetch: where it is kept, where it comes from, how it may be had."""
-
-    store: TableStore
-    source: Source
-    reader: ArchiveReader
-    wishes: Wishes
 
 
 def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
@@ -79,11 +66,10 @@ def preview(source: Source, n_rows: int) -> tuple[Any, int]:
     One request, and one more for archives and for each custom column.
     """
     source = with_custom_sources(source)
-    page = source.page(after=None, size=min(n_rows, LARGEST_PAGE))
-    documents = listed(page.items)
-    batch, _ = rows_of(documents, source, reader_for(source))
+    fetched = fetch_page(source, Ask(EVERYWHERE, Ledger(), min(n_rows, LARGEST_PAGE)))
+    batch, _ = rows_of(fetched.entries, source, reader_for(source))
     shapes = observe([batch], batch.schema)
-    return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), page.total
+    return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), fetched.total
 
 
 def _undamaged(store: TableStore) -> Manifest | None:
@@ -116,102 +102,102 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
 
 
 def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishes) -> Manifest:
-    question, n_resumed = source.question, manifest.n_entries
-    ledger = Ledger(
-        promised=manifest.total, n_rows=manifest.n_entries, last_id=manifest.last_id, limit=question.limit
+    """Fetch what is missing, put the table together, and make it the one that is read."""
+    question = source.question
+    with Progress(wishes.progress, "fetching") as progress:
+        fetch = begin_gathering(store, source, progress.show)
+        n_resumed = fetch.n_arrived
+        try:
+            fetch.run()
+            problems = _reconciled(fetch, store)
+        except TransportError as error:
+            fetch.writer.close()
+            raise _interrupted(store, question, error) from error
+        finally:
+            fetch.writer.close()
+    _log.info("fetched %d entries from %s (%d were here)", fetch.n_arrived, question.deployment, n_resumed)
+    problems += _ids_not_found(store, manifest, source)
+    return finished(store, manifest, question, problems)
+
+
+def finished(
+    store: TableStore,
+    manifest: Manifest,
+    question: Question,
+    problems: Sequence[Mapping[str, str]],
+    base: Base | None = None,
+) -> Manifest:
+    """Put the table together from what has arrived (and from ``base``) and make it the one that is read."""
+    begun = store.partial() or manifest
+    written = store.assemble(
+        arrow_schema(question.columns, question.per), ordered=question.sort is None, base=base
     )
-    job = _Job(store, source, reader_for(source), wishes)
-    try:
-        manifest, ledger, is_short = _walked(job, manifest, ledger)
-        if is_short:
-            manifest = _reconciled(job, manifest, ledger)
-    except TransportError as error:
-        raise _interrupted(store, question, error) from error
-    schema = arrow_schema(question.columns, question.per)
-    facts = {"fetched_at": _now(), "n_listed": ledger.total, "n_promised": ledger.promised}
-    _log.info("fetched %d entries from %s (%d were here)", manifest.n_entries, question.deployment, n_resumed)
-    lines = [*_ids_not_found(store, manifest, source), *_rowless(manifest, question)]
-    manifest = store.with_problems(manifest, lines)
-    return store.complete(manifest, schema, facts, in_order=question.sort is None)
+    rows, pins = written.parts
+    lines = (*begun.problems, *problems, *_rowless(written, question), *written.problems)
+    facts = {
+        **begun.facts,
+        "fetched_at": _now(),
+        "n_promised": begun.total,
+        "units": dict(written.units),
+    }
+    complete = Manifest(
+        state="complete",
+        request=begun.request,
+        parts=written.parts,
+        n_entries=pins.n_rows,
+        n_rows=rows.n_rows,
+        total=begun.total,
+        problems=lines,
+        facts=facts,
+    )
+    store.publish(complete)
+    return complete
 
 
-def _walked(job: _Job, manifest: Manifest, ledger: Ledger) -> tuple[Manifest, Ledger, bool]:
-    """Return what is here after the last page, and whether fewer entries arrived than were promised."""
-    source, question = job.source, job.source.question
-    size = first_page_size(question)
-    decision = "done" if ledger.n_rows == question.limit else "more"
-    with Progress(job.wishes.progress, "fetching") as progress:
-        while decision == "more":
-            began_s = time.monotonic()
-            page = source.page(after=ledger.last_id, size=size)
-            documents = listed(page.items)
-            if question.limit is not None:
-                documents = documents[: question.limit - ledger.n_rows]
-            grown = _entered(ledger, documents, page.total, question)
-            rows, lines = rows_of(documents, source, job.reader)
-            manifest = job.store.append(
-                manifest, rows, lines, entry_ids=entry_ids_of(documents), total=page.total
-            )
-            ledger = grown
-            progress.show(ledger.n_rows, ledger.n_wanted)
-            decision = "done" if question.sort is not None else verdict(ledger, len(page.items), size)
-            took_s = time.monotonic() - began_s
-            size = next_page_size(
-                question, len(documents), page.n_bytes, rows_bytes=rows.nbytes, took_s=took_s
-            )
-            if question.limit is not None:
-                size = max(1, min(size, question.limit - ledger.n_rows))
-    return manifest, ledger, decision == "reconcile"
+def _reconciled(fetch: Gathering, store: TableStore) -> list[dict[str, str]]:
+    """Fetch entries that the pages left out, or say that they could not be had; return lines about others.
 
-
-def _entered(ledger: Ledger, documents: Sequence[Document], total: int, question: Question) -> Ledger:
-    ids = entry_ids_of(documents)
-    if question.sort is None:
-        return entered(ledger, ids, total)
-    return Ledger(total, total, len(ids), ids[-1] if ids else None, question.limit)
-
-
-def _reconciled(job: _Job, manifest: Manifest, ledger: Ledger) -> Manifest:
-    """Return the manifest with entries that the pages left out, or say that they could not be had.
-
-    Fewer rows than were promised: either entries were deleted meanwhile, or the server left some out.
+    Fewer entries than were promised: either some were deleted meanwhile, or the server left some out.
     """
-    store, source = job.store, job.source
-    here = _here(store, manifest)
+    walk, source = fetch.walk, fetch.source
+    promised = walk.n_wanted
+    if promised is None or source.question.sort is not None:
+        return []
+    if fetch.n_arrived >= promised and not walk.is_short and not fetch.refused:
+        return []
+    here = _ids_here(store, fetch)
     listed = list(source.ids())
-    n_wanted = None if source.question.limit is None else source.question.limit - manifest.n_entries
+    n_wanted = None if source.question.limit is None else source.question.limit - len(here)
     missing = [entry_id for entry_id in listed if entry_id not in here][:n_wanted]
-    documents = source.documents_of(missing)
-    rows, lines = rows_of(documents, source, job.reader)
-    found = set(entry_ids_of(documents))
-    manifest = store.append(
-        manifest, rows, lines, entry_ids=entry_ids_of(documents), total=ledger.total or 0, is_late=True
-    )
-    lost = tuple(entry_id for entry_id in missing if entry_id not in found)
+    fetch.refused.clear()
+    fetch.run_for(missing)
+    fetch.writer.close()
+    lost = tuple(one for one in missing if one not in _ids_here(store, fetch)) if missing else ()
     if lost:
+        why = fetch.refused.get(lost[0])
         raise IncompleteResult(
-            f"{len(lost)} of {ledger.promised} entries are listed by the server but were not given, "
-            f"for example {lost[0]}. What arrived is kept; the same call tries again.",
-            n_arrived=manifest.n_entries,
+            f"{len(lost)} of {promised} entries are listed by the server but were not given, "
+            f"for example {lost[0]}{f' ({why})' if why else ''}. What arrived is kept; the same call tries "
+            "again.",
+            n_arrived=fetch.n_arrived,
             n_missing=len(lost),
             missing=lost,
         )
-    return store.with_problems(
-        manifest, _deletions(here, listed, (ledger.promised or 0) - manifest.n_entries)
-    )
+    return _deletions(here, listed, promised - fetch.n_arrived)
 
 
-def _here(store: TableStore, manifest: Manifest) -> set[str]:
-    """Return the ids of the entries that were read, with rows or without."""
-    rows = (batch.column(0).to_pylist() for batch in store.batches(manifest))
-    return {*manifest.rowless, *(entry_id for ids in rows for entry_id in ids)}
+def _ids_here(store: TableStore, fetch: Gathering) -> set[str]:
+    """Return the ids of the entries whose rows are on disk, after those that wait have been written."""
+    fetch.writer.flush()
+    begun = store.partial()
+    return set() if begun is None else set(store.pins(begun)["entry_id"].to_pylist())
 
 
-def _rowless(manifest: Manifest, question: Question) -> list[dict[str, str]]:
-    if question.per is None or not manifest.rowless:
+def _rowless(written: Written, question: Question) -> list[dict[str, str]]:
+    if question.per is None or not written.n_rowless:
         return []
-    section, number = question.per.section, len(manifest.rowless)
-    why = f"{number} of {manifest.n_entries} entries have no item of {section}, hence no row"
+    section, number = question.per.section, written.n_rowless
+    why = f"{number} of {written.parts[1].n_rows} entries have no item of {section}, hence no row"
     return [{"entry_id": "", "path": section, "why": why}]
 
 
@@ -252,9 +238,10 @@ def _ids_not_found(store: TableStore, manifest: Manifest, source: Source) -> lis
     lines: list[dict[str, str]] = []
     for quantity, named in named_ids(question.criterion):
         if quantity == "entry_id":
-            here = _here(store, manifest)
+            begun = store.partial() or manifest
+            here = set(store.pins(begun)["entry_id"].to_pylist())
         else:
-            here = source.values_of(quantity) if manifest.n_entries else set()
+            here = source.values_of(quantity)
         for one in (one for one in named if one not in here):
             entry_id, what = (one, "such entry") if quantity == "entry_id" else ("", repr(one))
             why = f"no {what} among the hits: unknown id, not visible, or excluded by another criterion"

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from nomadquery.columns.compiled import listed
+from nomadquery.columns.compiled import Entry, Listed, listed
 from nomadquery.columns.extract import Declares
+from nomadquery.columns.pins import PINNED
 from nomadquery.fetch.plan import Question, query_body, required_for
+from nomadquery.fetch.slices import EVERYWHERE, Slice
+from nomadquery.fetch.walk import Ask
 from nomadquery.http.endpoints import (
     LARGEST_PAGE,
     Owner,
@@ -20,14 +23,14 @@ from nomadquery.http.endpoints import (
     terms_query,
 )
 from nomadquery.http.message import Reply, Request
-from nomadquery.query.body import body
+from nomadquery.query.body import body, within_ids
 from nomadquery.query.catalogue import Catalogue
-from nomadquery.query.criteria import Criterion, HasAny, canonical
+from nomadquery.query.criteria import And, Criterion, HasAny, canonical
 
 _MOST_VALUES: Final = 10_000
 
 Send = Callable[[Request], Reply]
-Document = Mapping[str, Any]
+Document = Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +45,48 @@ class Source:
     catalogue : Catalogue
     declares : callable or None
         Tells the units that custom schemas declare.
+    n_places : int
+        Requests at once; 0: one after the other, as a deployment inside the process needs it.
     """
 
     send: Send
     question: Question
     catalogue: Catalogue
     declares: Declares | None = None
+    n_places: int = 0
 
-    def page(self, *, after: str | None, size: int) -> Page:
-        """Return the page of ``size`` entries after an entry id."""
+    def page(self, ask: Ask) -> Page:
+        """Return a page; who asks for less where the server cannot give it is `fetch.paging`."""
         sort = self.question.sort
         paging = (
-            Pagination(size, after)
+            Pagination(ask.size, ask.ledger.last_id)
             if sort is None
-            else Pagination(size, after, sort.quantity, "desc" if sort.descending else "asc")
+            else Pagination(ask.size, None, sort.quantity, "desc" if sort.descending else "asc")
         )
-        return self._entries(paging, required_for(self.question, self.catalogue))
+        is_divisible = ask.size > 1 and sort is None
+        required = required_for(self.question, self.catalogue)
+        return self._entries(paging, required, ask.slice, is_divisible=is_divisible)
 
     def count(self) -> int:
         """Return how many entries match, asking for none."""
         unsorted = replace(self, question=replace(self.question, sort=None))
         return unsorted._entries(Pagination(0)).total
 
-    def ids(self) -> Iterator[str]:
+    def ids(self, within: Slice = EVERYWHERE) -> Iterator[str]:
         """Yield the ids of all entries that match now, in order."""
+        return (entry.entry_id for entry in self.listing(within, ()))
+
+    def listing(self, within: Slice = EVERYWHERE, include: Sequence[str] = PINNED) -> Iterator[Listed]:
+        """Yield all entries that match now, in order, with little of each: 10,000 a request."""
         after = None
         while True:
-            page = self._entries(Pagination(LARGEST_PAGE, after), {"include": ["entry_id"]})
-            found = [str(document["entry_id"]) for document in listed(page.items)]
+            paging = Pagination(LARGEST_PAGE, after)
+            page = self._entries(paging, {"include": ["entry_id", *include]}, within)
+            found = listed(page.items)
             yield from found
             if not found or (len(found) < LARGEST_PAGE and after is None and len(found) == page.total):
                 return
-            after = found[-1]
+            after = found[-1].entry_id
 
     def values_of(self, quantity: str) -> set[str]:
         """Return the values that the hits have of a keyword quantity."""
@@ -85,28 +98,60 @@ class Source:
         )
         return {str(b.value) for b in parse_terms(self.send(request)).buckets if b.n_entries}
 
-    def documents_of(self, ids: Sequence[str]) -> list[Document]:
-        """Return the search documents of entries that are known by id, in the order of the ids."""
-        found: list[Document] = []
-        for start in range(0, len(ids), LARGEST_PAGE):
-            part = ids[start : start + LARGEST_PAGE]
-            request = entries_query(
-                _of_ids(part, self.question.release),
-                owner=cast(Owner, self.question.owner),
-                pagination=Pagination(len(part)),
-                required=required_for(self.question, self.catalogue),
-            )
-            found += listed(parse_entries_page(self.send(request)).items)
-        return sorted(found, key=lambda document: str(document["entry_id"]))
+    def ids_of(self, ask: Ask) -> tuple[list[str], int]:
+        """Return the ids of a page's entries, and the total of its slice: what a server can always list."""
+        page = self._entries(Pagination(ask.size, ask.ledger.last_id), {"include": ["entry_id"]}, ask.slice)
+        return [entry.entry_id for entry in listed(page.items)], page.total
 
-    def _entries(self, paging: Pagination, required: Mapping[str, Any] | None = None) -> Page:
+    def documents_of(self, ids: Sequence[str]) -> Page:
+        """Return the search documents of at most 10,000 entries that are known by id."""
         request = entries_query(
-            query_body(self.question, self.catalogue),
+            _of_ids(ids, self.question.release),
+            owner=cast(Owner, self.question.owner),
+            pagination=Pagination(len(ids)),
+            required=required_for(self.question, self.catalogue),
+            is_divisible=len(ids) > 1,
+        )
+        return parse_entries_page(self.send(request))
+
+    def _entries(
+        self,
+        paging: Pagination,
+        required: Mapping[str, Any] | None = None,
+        within: Slice = EVERYWHERE,
+        *,
+        is_divisible: bool = False,
+    ) -> Page:
+        criterion = _narrowed(self.question.criterion, within)
+        if criterion is None:
+            return Page(0, None, (), 0)
+        narrowed = replace(self.question, criterion=criterion)
+        request = entries_query(
+            within_ids(query_body(narrowed, self.catalogue), within.after, within.upto),
             owner=cast(Owner, self.question.owner),
             pagination=paging,
             required=required,
+            is_divisible=is_divisible,
         )
         return parse_entries_page(self.send(request))
+
+
+def _narrowed(criterion: Criterion, within: Slice) -> Criterion | None:
+    """Return the tree with lists of entry ids cut to a slice: ten thousand ids need not go with each page.
+
+    ``None``: nothing is left of such a list, so that no entry can match.
+    """
+    if within == EVERYWHERE:
+        return criterion
+    match criterion:
+        case HasAny("entry_id", values):
+            kept = tuple(value for value in values if str(value) in within)
+            return HasAny("entry_id", kept) if kept else None
+        case And(parts):
+            narrowed = [_narrowed(part, within) for part in parts]
+            return None if None in narrowed else And(tuple(part for part in narrowed if part is not None))
+        case _:
+            return criterion
 
 
 def _of_ids(ids: Sequence[str], release: str) -> dict[str, Any]:

@@ -8,24 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nomadquery.columns.pins import PINNED
 from nomadquery.columns.planned import Per, PlannedColumn, describe
 from nomadquery.columns.required import archive_required, metadata_required
 from nomadquery.errors import NotExpressible, QueryError
+from nomadquery.fetch.slices import LEAST_SLICE, expected_for
 from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import And, Criterion, Equals, HasAny, canonical, canonical_json
 from nomadquery.query.resolve import Resolver, existence
 from nomadquery.store.tables import FORMAT, Manifest
 
-FIRST_PAGE: Final = 1_000
+FIRST_PAGE: Final = 2_000
 LARGEST_PAGE: Final = 10_000
 PAGE_WITH_ARCHIVES: Final = 200
 LARGEST_SORTED: Final = 10_000
-PAGE_BYTES: Final = 20 << 20
+PAGE_BYTES: Final = 10 << 20
+PAGE_S: Final = 10.0
 FIRST_BATCH: Final = 50
-#: Most of a page whose archives are read one batch after the other: what a kill loses.
-_ROWS_BYTES: Final = 16 << 20
-_PAGE_S: Final = 60.0
+#: Of a table whose pages are asked for side by side, the least entries of a page; so many pages at once.
+_LEAST_PAGE: Final = 500
+_AT_ONCE: Final = 8
+#: How fast batches of archives grow.
+_GROWTH: Final = 4
 
 #: Quantities whose values people bring along as lists; what is not found among them is reported.
 ID_QUANTITIES: Final = frozenset(
@@ -134,8 +139,9 @@ def query_body(question: Question, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str]]:
-    """Return the metadata ``required``; with archive columns the upload id comes along."""
+    """Return the metadata ``required``: with the times that pin an entry, and its upload for archives."""
     required = metadata_required(question.columns, catalogue, question.per)
+    required["include"] += [name for name in PINNED if name not in required["include"]]
     if question.reads_archives and "upload_id" not in required["include"]:
         required["include"].append("upload_id")
     return required
@@ -155,31 +161,24 @@ def named_ids(criterion: Criterion) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def first_page_size(question: Question) -> int:
-    """Return the size of the first page; later ones follow bytes."""
+    """Return the size of the first page; later ones follow bytes and time."""
     if question.sort is not None and question.limit is not None:
         return question.limit  # a sorted table is one page, whatever the wanted size of pages
     planned = PAGE_WITH_ARCHIVES if question.reads_archives else FIRST_PAGE
+    planned = max(1, min(planned, PAGE_BYTES // bytes_each(question)))
     size = planned if question.page_size is None else question.page_size
     return size if question.limit is None else min(size, question.limit)
 
 
-def next_page_size(
-    question: Question, n_rows: int, n_bytes: int, *, rows_bytes: int = 0, took_s: float = 0.0
-) -> int:
-    """Return the size of the next page, after one of ``n_rows`` entries in ``n_bytes``.
-
-    With archives it also follows the memory of the finished rows (``rows_bytes``) and the time that the
-    page took with its archives: all of it is fetched again after a kill.
-    """
+def next_page_size(question: Question, n_entries: int, n_bytes: int, *, took_s: float = 0.0) -> int:
+    """Return the size of the next page, after one of ``n_entries`` in ``n_bytes`` that took ``took_s``."""
     if question.page_size is not None:
         return question.page_size
-    if n_rows == 0:
+    if n_entries == 0:
         return first_page_size(question)
-    size = min(LARGEST_PAGE, PAGE_BYTES * n_rows // max(1, n_bytes))
-    if question.reads_archives:
-        by_memory = _ROWS_BYTES * n_rows // max(1, rows_bytes)
-        size = min(size, by_memory, int(_PAGE_S * n_rows / max(took_s, 1e-3)))
-    return max(1, size)
+    by_bytes = PAGE_BYTES * n_entries // max(1, n_bytes)
+    by_time = int(PAGE_S * n_entries / max(took_s, 1e-3))
+    return max(1, min(LARGEST_PAGE, by_bytes, by_time))
 
 
 def check_sort(path: str, descending: bool, limit: int | None, catalogue: Catalogue) -> Sort:
@@ -318,25 +317,35 @@ def n_requests(question: Question, n_rows: int) -> int:
     """Return how many requests ``n_rows`` entries will take, as far as sizes can be foreseen."""
     if n_rows <= 0:
         return 0
-    first = min(first_page_size(question), n_rows)
-    per_entry = max(1, expected_bytes(question, 1))
-    listed = max(1, sum(_bytes_of(column) for column in question.search_columns) + 60)
-    later = next_page_size(question, first, first * listed, rows_bytes=first * (per_entry - listed))
-    n_full, n_last = divmod(n_rows - first, later)
-    n_pages = 1 + n_full + bool(n_last)
+    pages = _pages(question, n_rows)
     if not question.reads_archives:
-        return n_pages
-    return n_pages + _n_batches([first, *([later] * n_full), n_last], per_entry)
+        return len(pages)
+    return len(pages) + _n_batches(pages, max(1, expected_bytes(question, 1)))
+
+
+def _pages(question: Question, n_rows: int) -> list[int]:
+    """Return how many entries each page will have."""
+    first = min(first_page_size(question), n_rows)
+    n_left = n_rows - first
+    if question.page_size is not None:
+        later = question.page_size
+    else:
+        later = min(LARGEST_PAGE, PAGE_BYTES // bytes_each(question))
+    is_cut = question.limit is None and not question.reads_archives and expected_for(later) >= LEAST_SLICE
+    if is_cut:
+        later = int(min(expected_for(later), max(_LEAST_PAGE, n_left / _AT_ONCE)))
+    n_full, n_last = divmod(n_left, later)
+    return [first, *([later] * n_full), *([n_last] if n_last else [])]
 
 
 def _n_batches(pages: Sequence[int], bytes_each: int) -> int:
-    """Return in how many requests the archives are asked for, each twice as large as the last."""
+    """Return in how many requests the archives are asked for, each larger than the last."""
     number, size = 0, FIRST_BATCH
     largest = max(1, min(LARGEST_PAGE, PAGE_BYTES // bytes_each))
     for n_entries in pages:
         n_left = n_entries
         while n_left > 0:
-            number, n_left, size = number + 1, n_left - size, min(2 * size, largest)
+            number, n_left, size = number + 1, n_left - size, min(_GROWTH * size, largest)
     return number
 
 
@@ -360,6 +369,11 @@ def expected_bytes(question: Question, n_rows: int) -> int:
     """Return a rough number of bytes for ``n_rows`` entries (JSON, before compression)."""
     per_entry = 60 + sum(_bytes_of(column) for column in question.columns)
     return n_rows * per_entry
+
+
+def bytes_each(question: Question) -> int:
+    """Return a rough number of bytes for what is listed of one entry (JSON, before compression)."""
+    return 140 + sum(_bytes_of(column) for column in question.search_columns)
 
 
 def _bytes_of(column: PlannedColumn) -> int:

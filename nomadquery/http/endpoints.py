@@ -154,6 +154,7 @@ def entries_query(
     pagination: Pagination,
     required: Mapping[str, Any] | None = None,
     aggregations: Mapping[str, Any] | None = None,
+    is_divisible: bool = False,
 ) -> Request:
     """Return the request for a page of entry metadata.
 
@@ -163,6 +164,8 @@ def entries_query(
         NOMAD's JSON, as `query.body` writes it; `EVERY_ENTRY` for no restriction.
     required : mapping, optional
         ``{"include": […], "exclude": […]}``; all metadata without it.
+    is_divisible : bool
+        Whether whoever sends it asks for fewer entries if the server cannot give so many.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def entries_query(
         body["required"] = required
     if aggregations:
         body["aggregations"] = aggregations
-    return Request("POST", "entries/query", json=body)
+    return Request("POST", "entries/query", json=body, is_divisible=is_divisible)
 
 
 def archive_query(

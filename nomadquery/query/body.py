@@ -68,6 +68,18 @@ def body(criterion: Criterion, *, release: str | None = None) -> Json:
     return _Writer(catalogue_for(release), release or RELEASES[0]).write(canonical(criterion))
 
 
+def within_ids(query: Json, after: str | None, upto: str | None) -> Json:
+    """Return the query for those of its entries whose ids come after ``after``, up to and with ``upto``.
+
+    Both bounds stand in one object: as suffixes the quantity would occur twice, which is refused.
+    """
+    bounds = {word: value for word, value in (("gt", after), ("lte", upto)) if value is not None}
+    if not bounds:
+        return query
+    part: Json = {"entry_id": bounds}
+    return {"and": [query, part]} if query else part
+
+
 @dataclass(frozen=True, slots=True)
 class _Writer:
     catalogue: Catalogue

@@ -1,29 +1,32 @@
-"""One table on disk: Parquet parts as they arrive, a manifest that says what is whole.
+"""One table on disk: the whole one as Parquet, the one that is being fetched as a journal.
 
 ::
 
-    <folder>/<key>/manifest.json      of the whole table: what was asked, which file it is, since when
+    <folder>/<key>/manifest.json      of the whole table: what was asked, which files it is, since when
     <folder>/<key>/table.parquet      the whole table (after a refresh table-1.parquet, …)
-    <folder>/<key>/partial.json       the same of the table that is being fetched
-    <folder>/<key>/part-00000.parquet …
+    <folder>/<key>/pins.parquet       its entries, with the times of their last processing and edit
+    <folder>/<key>/partial.json       what is being fetched
+    <folder>/<key>/pages.journal      what has arrived of it, see `journal`
 
 A file counts only once a manifest names it, and a manifest is replaced in one rename, so a
 table is never read half-written, wherever the process was killed. What is whole stays until
-something newer is. Everything is plain Parquet; units stand in the field metadata.
+something newer is. Everything whole is plain Parquet; units stand in the field metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import count, pairwise
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
 from nomadquery.columns.frame import units_of
+from nomadquery.columns.pins import pins_schema
 from nomadquery.columns.settle import (
     Lack,
     lacking,
@@ -33,29 +36,38 @@ from nomadquery.columns.settle import (
     widening,
 )
 from nomadquery.errors import CacheCorrupt, CacheFormatTooNew
-from nomadquery.store.files import explained, read_json, remove_file, remove_folder, replacing, write_json
+from nomadquery.store.files import (
+    explained,
+    read_json,
+    remove_file,
+    remove_folder,
+    replacing,
+    sha256_of,
+    write_json,
+)
+from nomadquery.store.journal import Journal, Record
+from nomadquery.store.merging import Piece, in_order, regrouped
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _WHOLE: Final = "manifest.json"
 _PARTIAL: Final = "partial.json"
+_JOURNAL: Final = "pages.journal"
 _LOCK: Final = ".lock"
 _ROWS_PER_GROUP: Final = 131_072
-_BYTES_PER_GROUP: Final = 64 << 20
 _CARDINALITY_OF_DICTIONARY: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One Parquet file of a table: its name, rows, size, and the last and the first entry id in it."""
+    """One Parquet file of a table: its name, rows, size and SHA-256."""
 
     file: str
     n_rows: int
     size_bytes: int
-    last_id: str
-    first_id: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +80,9 @@ class Manifest:
     request : dict
         What was asked: deployment, owner, query, columns; the key is its hash.
     parts : tuple of Part
-        The files that are whole, in order.
-    n_entries : int
-        Entries whose rows are here; without ``per`` each has one row.
-    rowless : tuple of str
-        Those of them that have no row, where rows are items of a section.
-    last_id : str or None
-        The entry id after which reading goes on.
+        The files of a whole table: its rows, and its pins.
+    n_entries, n_rows : int
+        Entries that are here, and their rows; without ``per`` each has one.
     total : int or None
         Entries that the server promised when reading began.
     problems : tuple of dict
@@ -87,16 +95,51 @@ class Manifest:
     request: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     n_entries: int = 0
-    rowless: tuple[str, ...] = ()
-    last_id: str | None = None
+    n_rows: int = 0
     total: int | None = None
     problems: tuple[Mapping[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def n_rows(self) -> int:
-        """Rows that are here."""
-        return sum(part.n_rows for part in self.parts)
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A whole table that another one is made from.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    dropped : collection of str
+        Entries whose rows are left out: they are gone, or their rows have arrived anew.
+    """
+
+    manifest: Manifest
+    dropped: Collection[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A whole table whose files are on disk, not yet the one that is read.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        Rows and pins.
+    n_rowless : int
+        Entries without a row, where rows are items of a section.
+    problems : tuple of dict
+        What rows lack, as far as the types of the columns tell.
+    units : dict
+        Of the columns that have one.
+    """
+
+    parts: tuple[Part, ...]
+    n_rowless: int
+    problems: tuple[Mapping[str, str], ...]
+    units: Mapping[str, str]
+
+
+class OtherTypes(Exception):
+    """New rows have other types than the table that they should join; all of it has to be fetched."""
 
 
 class TableStore:
@@ -104,6 +147,11 @@ class TableStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @property
+    def journal(self) -> Journal:
+        """What has arrived of a table that is not whole."""
+        return Journal(self.folder / _JOURNAL)
 
     def lock(self, timeout_s: float = -1) -> FileLock:
         """Return the lock that whoever writes this table holds; others wait."""
@@ -121,7 +169,17 @@ class TableStore:
         CacheFormatTooNew
             If a newer nomadquery wrote it.
         """
-        return self._read(_WHOLE) or self._read(_PARTIAL)
+        return self.whole() or self.partial()
+
+    def whole(self) -> Manifest | None:
+        """Return the whole table, if there is one; see `manifest` for what is raised."""
+        manifest = self._read(_WHOLE)
+        while manifest is not None and (lost := self._lost_file(manifest)) is not None:
+            again = self._read(_WHOLE)  # another process may replace both meanwhile
+            if again == manifest:
+                raise self._corrupt(f"{lost} is missing or cut")
+            manifest = again
+        return manifest
 
     def partial(self) -> Manifest | None:
         """Return the table that was begun and is not whole, if there is one.
@@ -131,7 +189,8 @@ class TableStore:
         CacheCorrupt, CacheFormatTooNew
             As for `manifest`.
         """
-        return self._read(_PARTIAL)
+        begun = self._read(_PARTIAL)
+        return None if begun is None else _with_arrived(begun, self.journal.records())
 
     def begin(self, request: Mapping[str, Any], facts: Mapping[str, Any]) -> Manifest:
         """Return the manifest of a table of which nothing is here yet; another begun one goes."""
@@ -140,98 +199,62 @@ class TableStore:
         self._commit(manifest)
         return manifest
 
-    def append(
-        self,
-        manifest: Manifest,
-        batch: pa.RecordBatch | pa.Table,
-        problems: Iterable[Mapping[str, str]],
-        *,
-        total: int,
-        entry_ids: Sequence[str] | None = None,
-        is_late: bool = False,
-    ) -> Manifest:
-        """Return the manifest with the rows of entries added as a part that is safely on disk.
+    def assemble(self, schema: pa.Schema, *, ordered: bool = True, base: Base | None = None) -> Written:
+        """Write the whole table from what has arrived, and from ``base``: row groups of a good size.
 
-        ``entry_ids``: the entries, in order, where some may have several rows or none.
-        ``is_late``: they were left out before, so that reading goes on where it would have.
-        """
-        import pyarrow as pa
-
-        of_rows = batch.column(0).to_pylist()
-        parts, with_rows = manifest.parts, set(of_rows)
-        entry_ids = of_rows if entry_ids is None else entry_ids
-        if not entry_ids:
-            return manifest
-        if batch.num_rows:
-            name = f"part-{len(parts):05d}.parquet"
-            table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-            self._write(name, [table], table.schema)
-            size = (self.folder / name).stat().st_size
-            parts = (*parts, Part(name, len(of_rows), size, of_rows[-1], of_rows[0]))
-        grown = replace(
-            manifest,
-            parts=parts,
-            n_entries=manifest.n_entries + len(entry_ids),
-            rowless=(*manifest.rowless, *(one for one in entry_ids if one not in with_rows)),
-            last_id=manifest.last_id if is_late else entry_ids[-1],
-            total=total if manifest.total is None else manifest.total,
-            problems=(*manifest.problems, *problems),
-        )
-        self._commit(grown)
-        return grown
-
-    def with_problems(self, manifest: Manifest, problems: Iterable[Mapping[str, str]]) -> Manifest:
-        """Return the manifest with more lines about what rows lack; written with the next change."""
-        return replace(manifest, problems=(*manifest.problems, *problems))
-
-    def complete(
-        self, manifest: Manifest, schema: pa.Schema, facts: Mapping[str, Any], *, in_order: bool = True
-    ) -> Manifest:
-        """Return the manifest of the finished table: one file, row groups of a good size.
-
-        Columns that are JSON text still get the type that fits all their values. ``in_order``:
-        rows stand in the order of their entry ids, also those that arrived late.
+        Columns that are JSON text get the type that fits all their values. ``ordered``: rows stand in
+        the order of their entry ids, whenever they arrived.
 
         Raises
         ------
         CacheCorrupt
-            If a part cannot be read; the begun table is of no use then.
+            If what arrived cannot be read, or an entry stands in it twice; it is of no use then.
+        OtherTypes
+            If such a column has another type in ``base``.
         """
-        shapes = observe(self.batches(manifest), schema)
-        lacks = list(lacking(self.batches(manifest), shapes))
+        journal = self.journal
+        records = journal.records()
+
+        def arrived() -> Iterator[pa.RecordBatch]:
+            return (rows for record in records if (rows := journal.rows(record)) is not None)
+
+        shapes = observe(arrived(), schema)
         settled = settled_schema(schema, shapes)
-        rows = (settled_batch(batch, settled, shapes) for batch in self.batches(manifest))
-        tables = _regrouped(rows, settled)
-        if in_order and not _ascending(manifest.parts):
-            tables = _sorted_by_id(tables, settled)
-        name = self._unused_name()
-        self._write(name, tables, settled)
-        size = (self.folder / name).stat().st_size
-        done = replace(
-            manifest,
-            state="complete",
-            parts=(Part(name, manifest.n_rows, size, manifest.last_id or ""),),
-            problems=(*manifest.problems, *map(_line, (*lacks, *widening(shapes)))),
-            facts={**manifest.facts, **facts, "units": units_of(settled)},
-        )
-        self._commit(done)
-        self._sweep({_WHOLE, name})
-        return done
+        if base is not None:
+            settled = _agreed(settled, self.schema(base.manifest), shapes)
+        problems = tuple(map(_line, (*lacking(arrived(), shapes), *widening(shapes))))
+
+        def rows_of(record: Record) -> pa.RecordBatch:
+            return settled_batch(journal.rows(record), settled, shapes)
+
+        rows = [_piece(record, rows_of) for record in records if record.n_rows]
+        pins = [_piece(record, journal.pins) for record in records if record.n_entries]
+        if base is not None:
+            rows += self._kept_pieces(base, 0)
+            pins += self._kept_pieces(base, 1)
+        counted = _Counted(self, is_strict=False)
+        table = self._write("table", counted.through(_ordered(rows, ordered)), settled)
+        entries = _Counted(self, is_strict=ordered)
+        pinned = self._write("pins", entries.through(_ordered(pins, ordered)), pins_schema())
+        return Written((table, pinned), entries.n_ids - counted.n_ids, problems, units_of(settled))
+
+    def publish(self, manifest: Manifest) -> None:
+        """Make the table of a complete manifest the one that is read; what was begun goes."""
+        self._commit(manifest)
+        self._sweep({_WHOLE, *(part.file for part in manifest.parts)})
 
     def files(self, manifest: Manifest | None = None) -> list[Path]:
-        """Return the Parquet files of the table."""
-        known = self.manifest() if manifest is None else manifest
-        return [] if known is None else [self.folder / part.file for part in known.parts]
+        """Return the Parquet file of the rows, as a list of one; empty if the table is not whole."""
+        known = self.whole() if manifest is None else manifest
+        return [self.folder / part.file for part in known.parts[:1]] if known is not None else []
 
     def schema(self, manifest: Manifest | None = None) -> pa.Schema:
         """Return the schema of the table as it is on disk."""
         import pyarrow.parquet as pq
 
-        files = self.files(manifest)
-        if not files:
-            raise self._corrupt("it has no file")
-        with self._readable(files[-1]):
-            return pq.read_schema(files[-1])
+        path = self._file(manifest)
+        with self._readable(path):
+            return pq.read_schema(path)
 
     def batches(
         self, manifest: Manifest | None = None, *, batch_size: int = 65_536
@@ -245,34 +268,110 @@ class TableStore:
         """
         import pyarrow.parquet as pq
 
-        known = self.manifest() if manifest is None else manifest
-        for part in () if known is None else known.parts:
-            path, n_rows = self.folder / part.file, 0
-            with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-                for batch in file.iter_batches(batch_size):
-                    n_rows += batch.num_rows
-                    yield batch
-            if n_rows != part.n_rows:
-                raise self._corrupt(f"{part.file} has {n_rows} rows in place of {part.n_rows}")
+        known = self.whole() if manifest is None else manifest
+        if known is None:
+            return
+        path, n_rows = self._file(known), 0
+        with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size):
+                n_rows += batch.num_rows
+                yield batch
+        self._check_rows(known, n_rows)
+
+    def table(self, manifest: Manifest | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows, of some columns if they are named, in the order of the file.
+
+        Raises
+        ------
+        CacheCorrupt
+            As for `batches`.
+        """
+        import pyarrow.parquet as pq
+
+        path = self._file(manifest)
+        with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read(columns=None if columns is None else list(columns))
+        known = self.whole() if manifest is None else manifest
+        if known is not None:
+            self._check_rows(known, table.num_rows)
+        return table if columns is None else table.select(list(columns))
+
+    def pins(self, manifest: Manifest) -> pa.Table:
+        """Return the entries of a table in the order of their ids: ``entry_id``, ``processed``, ``edited``.
+
+        The times are texts as the server gave them.
+
+        Raises
+        ------
+        CacheCorrupt
+            If they cannot be read.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if manifest.state == "partial":
+            journal = self.journal
+            some = (journal.pins(record) for record in journal.records())
+            return pa.Table.from_batches([batch for batch in some if batch is not None], pins_schema())
+        path = self.folder / manifest.parts[1].file
+        with self._readable(path):
+            return pq.read_table(path)
+
+    def check_hashes(self, manifest: Manifest) -> None:
+        """Read all files of a whole table and compare them with what was written.
+
+        Raises
+        ------
+        CacheCorrupt
+            If one differs.
+        """
+        for part in manifest.parts:
+            path = self.folder / part.file
+            with self._readable(path):
+                found = sha256_of(path)
+            if found != part.sha256:
+                raise self._corrupt(f"{part.file} is not what was written (SHA-256)")
 
     def abandon(self) -> None:
         """Remove what was begun and is not whole; what is whole stays."""
-        whole = self._read(_WHOLE) if (self.folder / _WHOLE).exists() else None
+        whole = self.whole() if (self.folder / _WHOLE).exists() else None
         self._sweep({_WHOLE, *(part.file for part in (() if whole is None else whole.parts))})
 
     def clear(self) -> None:
         """Remove the table's files; the lock stays with whoever holds it."""
         self._sweep(set())
 
-    def _read(self, name: str) -> Manifest | None:
-        """Return a manifest whose files are there; another process may replace both meanwhile."""
-        manifest = self._read_once(name)
-        while manifest is not None and (lost := self._lost_file(manifest)) is not None:
-            again = self._read_once(name)
-            if again == manifest:
-                raise self._corrupt(f"{lost} is missing or cut")
-            manifest = again
-        return manifest
+    # -- inside ---------------------------------------------------------------------------
+
+    def _file(self, manifest: Manifest | None) -> Path:
+        files = self.files(manifest)
+        if not files:
+            raise self._corrupt("it has no file")
+        return files[0]
+
+    def _check_rows(self, manifest: Manifest, n_rows: int) -> None:
+        part = manifest.parts[0]
+        if n_rows != part.n_rows:
+            raise self._corrupt(f"{part.file} has {n_rows} rows in place of {part.n_rows}")
+
+    def _kept_pieces(self, base: Base, which: int) -> list[Piece]:
+        """Return the row groups of a file of a whole table, without what is dropped."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        path = self.folder / base.manifest.parts[which].file
+        dropped = pa.array(sorted(base.dropped), pa.string())
+
+        def load(group: int) -> pa.Table:
+            with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+                rows = file.read_row_group(group)
+            return rows.filter(pc.invert(pc.is_in(rows.column(0), value_set=dropped)))
+
+        with self._readable(path):
+            known = pq.read_metadata(path)
+        spans = [known.row_group(group).column(0).statistics for group in range(known.num_row_groups)]
+        return [Piece(span.min, span.max, partial(load, group)) for group, span in enumerate(spans)]
 
     def _lost_file(self, manifest: Manifest) -> str | None:
         for part in manifest.parts:
@@ -283,7 +382,7 @@ class TableStore:
                 return part.file
         return None
 
-    def _read_once(self, name: str) -> Manifest | None:
+    def _read(self, name: str) -> Manifest | None:
         path = self.folder / name
         try:
             content = read_json(path)
@@ -294,10 +393,9 @@ class TableStore:
                     f"{path} was written by a newer nomadquery (format {content['format']}, this one reads "
                     f"{FORMAT}). Update nomadquery, or give another cache_dir."
                 )
-            parts = tuple(Part(**part) for part in content.pop("parts"))
             content.pop("format")
-            lists = {name: tuple(content[name]) for name in ("problems", "rowless")}
-            return Manifest(**{**content, **lists, "parts": parts})
+            parts = tuple(Part(**part) for part in content.pop("parts"))
+            return Manifest(**{**content, "problems": tuple(content["problems"]), "parts": parts})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._corrupt(f"{path.name} cannot be read") from error
 
@@ -308,31 +406,35 @@ class TableStore:
             "request": manifest.request,
             "parts": [asdict(part) for part in manifest.parts],
             "n_entries": manifest.n_entries,
-            "rowless": manifest.rowless,
-            "last_id": manifest.last_id,
+            "n_rows": manifest.n_rows,
             "total": manifest.total,
             "problems": manifest.problems,
             "facts": manifest.facts,
         }
         write_json(self.folder / (_WHOLE if manifest.state == "complete" else _PARTIAL), content)
 
-    def _write(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def _write(self, stem: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Part:
+        """Write one Parquet file under an unused name; dictionaries only where texts repeat."""
         import pyarrow.parquet as pq
 
+        path = self.folder / self._unused_name(stem)
         settings: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-        with replacing(self.folder / name) as stream:
+        n_rows = 0
+        with replacing(path) as stream:
             writer: pq.ParquetWriter | None = None
-            for table in tables:
+            for table in regrouped(tables, schema):
                 if writer is None:
                     words = _low_cardinality(table)
                     writer = pq.ParquetWriter(stream, schema, use_dictionary=words, **settings)
                 writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+                n_rows += table.num_rows
             if writer is None:
                 writer = pq.ParquetWriter(stream, schema, **settings)
             writer.close()
+        return Part(path.name, n_rows, path.stat().st_size, sha256_of(path))
 
-    def _unused_name(self) -> str:
-        names = (f"table-{number}.parquet" if number else "table.parquet" for number in count())
+    def _unused_name(self, stem: str) -> str:
+        names = (f"{stem}-{number}.parquet" if number else f"{stem}.parquet" for number in count())
         return next(name for name in names if not (self.folder / name).exists())
 
     def _sweep(self, kept: set[str]) -> None:
@@ -362,24 +464,71 @@ class TableStore:
         )
 
 
-def _line(lack: Lack) -> dict[str, str]:
-    return dict(zip(("entry_id", "path", "why"), lack, strict=True))
+@dataclass(slots=True)
+class _Counted:
+    """Counts the entries of rows that pass in the order of their ids."""
+
+    store: TableStore
+    is_strict: bool
+    n_ids: int = 0
+    _last: str | None = None
+
+    def through(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the rows as they come; where each entry has one, an entry that stands twice is damage."""
+        import pyarrow.compute as pc
+
+        for table in tables:
+            ids = table.column(0)
+            if len(ids):
+                n_new = pc.sum(pc.not_equal(ids[:-1], ids[1:])).as_py() or 0
+                is_new = ids[0].as_py() != self._last
+                if self.is_strict and n_new + is_new < len(ids):
+                    raise self.store._corrupt("an entry stands in it twice")
+                self.n_ids += n_new + is_new
+                self._last = ids[-1].as_py()
+            yield table
 
 
-def _regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows in tables of one good row group each."""
+def _with_arrived(begun: Manifest, records: Sequence[Record]) -> Manifest:
+    return replace(
+        begun,
+        n_entries=sum(record.n_entries for record in records),
+        n_rows=sum(record.n_rows for record in records),
+        total=next((record.total for record in records if record.total is not None), None),
+        problems=tuple(line for record in records for line in record.problems),
+    )
+
+
+def _piece(record: Record, load: Callable[[Record], pa.RecordBatch | None]) -> Piece:
     import pyarrow as pa
 
-    waiting: list[pa.RecordBatch] = []
-    n_rows = n_bytes = 0
-    for batch in batches:
-        waiting.append(batch)
-        n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
-        if n_rows >= _ROWS_PER_GROUP or n_bytes >= _BYTES_PER_GROUP:
-            yield pa.Table.from_batches(waiting, schema)
-            waiting, n_rows, n_bytes = [], 0, 0
-    if waiting:
-        yield pa.Table.from_batches(waiting, schema)
+    return Piece(record.first_id or "", record.last_id or "", lambda: pa.Table.from_batches([load(record)]))
+
+
+def _ordered(pieces: Sequence[Piece], ordered: bool) -> Iterator[pa.Table]:
+    return in_order(pieces) if ordered else (piece.load() for piece in pieces)
+
+
+def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> pa.Schema:
+    """Return the schema that rows on disk and new ones have in common.
+
+    A column of which no new row has a value takes the type that it had.
+    """
+    import pyarrow as pa
+
+    fields = []
+    for new, old in zip(settled, kept, strict=True):
+        shape = shapes.get(new.name)
+        if shape is not None and not shape.kinds:
+            new = old  # noqa: PLW2901  # the same column
+        if not new.equals(old, check_metadata=True):
+            raise OtherTypes(new.name)
+        fields.append(new)
+    return pa.schema(fields, metadata=settled.metadata)
+
+
+def _line(lack: Lack) -> dict[str, str]:
+    return dict(zip(("entry_id", "path", "why"), lack, strict=True))
 
 
 def _low_cardinality(table: pa.Table) -> list[str]:
@@ -394,14 +543,3 @@ def _low_cardinality(table: pa.Table) -> list[str]:
             if n_distinct <= _CARDINALITY_OF_DICTIONARY * table.num_rows:
                 names.append(column.name)
     return names
-
-
-def _ascending(parts: tuple[Part, ...]) -> bool:
-    return all(one.last_id < other.first_id for one, other in pairwise(parts))
-
-
-def _sorted_by_id(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield all rows in the order of their ids; only where some arrived late, so all are in memory."""
-    import pyarrow as pa
-
-    yield pa.concat_tables([schema.empty_table(), *tables]).sort_by("entry_id")

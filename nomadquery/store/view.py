@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,21 @@ class View:
             kept = self._kept(batch)
             if kept.num_rows or not self.needed:
                 yield kept
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows at once, of some columns if they are named.
+
+        Raises
+        ------
+        CacheCorrupt, QueryError
+            If a file cannot be read to its end; if there is no such column.
+        """
+        import pyarrow as pa
+
+        if self.needed:
+            whole = pa.Table.from_batches(list(self.batches()), self.schema())
+            return whole if columns is None else whole.select(list(columns))
+        return self.store.table(self.manifest, columns)
 
     def n_dropped(self) -> int:
         """Return how many rows are left out."""

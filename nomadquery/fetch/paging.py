@@ -1,0 +1,146 @@
+"""One page of entries, had in one way or another: asked again if it is disordered, by ids if it fails.
+
+These are the jobs of `crew`; they wait for the server, and decode only the ids of what comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+from nomadquery.columns.compiled import Listed, listed
+from nomadquery.errors import InvalidRequest, NomadError, ResponseFormatError, ServerFailure, Unreachable
+from nomadquery.fetch.pages import Source
+from nomadquery.fetch.walk import Ask
+from nomadquery.http.endpoints import LARGEST_PAGE
+
+#: How a server fails over one entry among many: NOMAD's own 500, or an answer too large.
+_REFUSED: Final = frozenset({413, 500})
+_TOO_SLOW: Final = 504
+_MOST_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of a page.
+
+    Attributes
+    ----------
+    entries : sequence of Listed
+        In the order of their ids, but for a sorted table.
+    total : int
+        Entries of the slice, as the server says.
+    ids : sequence of str
+        All that the page listed; more than the entries where some could not be had.
+    n_bytes : int
+        Of the answers.
+    took_s : float
+    refused : mapping
+        Entry id → why it could not be had.
+    """
+
+    entries: Sequence[Listed]
+    total: int
+    ids: Sequence[str]
+    n_bytes: int
+    took_s: float
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def fetch_page(source: Source, ask: Ask) -> Fetched:
+    """Return a page. Where the server fails over it or is too slow, its entries are asked for by their ids.
+
+    Raises
+    ------
+    ResponseFormatError
+        If entries are out of order, repeated, or outside of what was asked, each time.
+    """
+    began_s = time.monotonic()
+    for _ in range(_MOST_ATTEMPTS):
+        try:
+            page = source.page(ask)
+        except (InvalidRequest, ServerFailure, Unreachable) as error:
+            if not (can_be_less(error) and ask.size > 1 and source.question.sort is None):
+                raise
+            return _page_by_ids(source, ask, began_s)
+        entries = listed(page.items)
+        ids = [entry.entry_id for entry in entries]
+        if source.question.sort is not None or is_in_place(ids, ask):
+            return Fetched(entries, page.total, ids, page.n_bytes, time.monotonic() - began_s)
+    raise ResponseFormatError(
+        f"The server listed entries repeatedly, out of the order of their ids, or outside of what was asked, "
+        f"{_MOST_ATTEMPTS} times after {ask.after or 'the beginning'}; the result could not be known to be "
+        "complete. What arrived before is kept."
+    )
+
+
+def fetch_by_ids(source: Source, ids: Sequence[str]) -> Fetched:
+    """Return the entries that are known by id, halved around those that the server cannot serve.
+
+    Entries that are gone, or may not be seen, are left out.
+    """
+    began_s = time.monotonic()
+    entries: list[Listed] = []
+    refused: dict[str, str] = {}
+    n_bytes = 0
+    for start in range(0, len(ids), LARGEST_PAGE):
+        n_bytes += _asked(source, ids[start : start + LARGEST_PAGE], entries, refused)
+    entries.sort(key=lambda entry: entry.entry_id)
+    return Fetched(entries, len(ids), ids, n_bytes, time.monotonic() - began_s, refused)
+
+
+def can_be_less(error: NomadError) -> bool:
+    """Return whether fewer entries may succeed: the server was too slow, or failed over what was asked."""
+    return is_too_slow(error) or getattr(error, "status", None) in _REFUSED
+
+
+def is_too_slow(error: NomadError) -> bool:
+    """Return whether it is a time-out, the client's or the proxy's."""
+    if isinstance(error, Unreachable):
+        return error.is_timeout
+    return getattr(error, "status", None) == _TOO_SLOW
+
+
+def in_short(error: NomadError) -> str:
+    """Return the first line of what an error says, at most 160 characters."""
+    text = str(error).splitlines()[0]
+    return text if len(text) <= 160 else text[:159] + "…"
+
+
+def is_in_place(ids: Sequence[str], ask: Ask) -> bool:
+    """Return whether ids stand in order, each once, and within what was asked."""
+    if not ids:
+        return True
+    is_after = ask.after is None or ids[0] > ask.after
+    is_within = ask.slice.upto is None or ids[-1] <= ask.slice.upto
+    return is_after and is_within and all(one < other for one, other in pairwise(ids))
+
+
+def _page_by_ids(source: Source, ask: Ask, began_s: float) -> Fetched:
+    ids, total = source.ids_of(ask)
+    found = fetch_by_ids(source, ids)
+    took_s = time.monotonic() - began_s
+    return Fetched(found.entries, total, ids, found.n_bytes, took_s, found.refused)
+
+
+def _asked(source: Source, ids: Sequence[str], entries: list[Listed], refused: dict[str, str]) -> int:
+    """Add the entries to ``entries``; return the size of the answers."""
+    try:
+        page = source.documents_of(ids)
+    except (InvalidRequest, ServerFailure, Unreachable) as error:
+        if not can_be_less(error):
+            raise
+        if len(ids) == 1:
+            if is_too_slow(error):
+                raise
+            refused[ids[0]] = f"the server could not serve it: {in_short(error)}"
+            return 0
+        middle = len(ids) // 2
+        first = _asked(source, ids[:middle], entries, refused)
+        return first + _asked(source, ids[middle:], entries, refused)
+    wanted = set(ids)
+    entries += [entry for entry in listed(page.items) if entry.entry_id in wanted]
+    return page.n_bytes
