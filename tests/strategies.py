@@ -745,12 +745,12 @@ def id_texts() -> SearchStrategy[str]:
 
 
 @st.composite
-def listings(draw: st.DrawFn, *, most: int = 2_500) -> list[str]:
+def listings(draw: st.DrawFn, *, most: int = 1_500) -> list[str]:
     """Return the ids of a result in order: a few texts, or many that are spread evenly, or not at all."""
     count, seed = draw(st.integers(0, most)), draw(st.integers(0, 99))
     match draw(st.sampled_from(["texts", "hashed", "counted", "clustered"])):
         case "texts":
-            return sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=30)))
+            return sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=40)))
         case "hashed":
             return hashed_ids(count, seed)
         case "counted":
@@ -763,17 +763,18 @@ def listings(draw: st.DrawFn, *, most: int = 2_500) -> list[str]:
 @st.composite
 def changing_listings(draw: st.DrawFn) -> Callable[[int], list[str]]:
     """Return what a server lists before its n-th answer, while some entries vanish and others appear."""
-    count, seed = draw(st.integers(0, 2_000)), draw(st.integers(0, 99))
+    count, seed = draw(st.integers(0, 1_500)), draw(st.integers(0, 99))
     spread = draw(st.sampled_from([hashed_ids(count, seed), [f"entry-{n:04d}" for n in range(count)]]))
     share, last = draw(st.sampled_from([2, 10, 100])), draw(st.integers(1, 12))
     chance = random.Random(seed)
     comers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
     goers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
 
-    def listed(n_answers: int) -> list[str]:
-        return [one for one in spread if comers.get(one, 0) <= n_answers < goers.get(one, 1_000_000)]
-
-    return listed
+    states = [
+        [one for one in spread if comers.get(one, 0) <= moment < goers.get(one, last + 1)]
+        for moment in range(last + 1)
+    ]
+    return lambda n_answers: states[min(n_answers, last)]
 
 
 @st.composite
@@ -795,7 +796,9 @@ def overlapping_pieces(draw: st.DrawFn) -> list[list[tuple[str, int]]]:
     return [piece for piece in pieces if piece]
 
 
-_ODD_TEXTS = st.text(max_size=5) | st.sampled_from(["\ud800", "\x00", "NQ1\n", '"],{', "\u2028", "\U0001f4a5"])
+_ODD_TEXTS = st.text(max_size=5) | st.sampled_from(
+    ["\ud800", "\x00", "NQ1\n", '"],{', "\u2028", "\U0001f4a5"]
+)
 
 
 @st.composite

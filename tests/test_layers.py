@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "columns",
         "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
-        "required_keys asked required_check arrays reach compiled pins sweep decode sections archive vectors "
+        "required_keys asked required_check arrays reach compiled pins sweep decode plain sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),
     ("store", "files journal merging tables view archives cache"),
@@ -53,7 +53,14 @@ HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
 
-WRITING_ROOMS = {"store.files", "store.journal", "store.tables", "store.cache", "local.store", "local.database"}
+WRITING_ROOMS = {
+    "store.files",
+    "store.journal",
+    "store.tables",
+    "store.cache",
+    "local.store",
+    "local.database",
+}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {
     "NamedTemporaryFile",

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
 
 from nomadquery.errors import InvalidRequest, NomadError, NotAuthenticated, Unreachable
 from nomadquery.http.auth import ANONYMOUS, Credentials, Identity, Login
@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
 _MOST_REDIRECTS = 5
+_LARGE_BYTES = 1 << 18
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -256,7 +257,7 @@ class Transport:
             outcome = self._attempt(request, headers)
             if isinstance(outcome, Reply):
                 self._is_contacted = True
-                if outcome.is_ok and (not _promises_json(request, outcome) or is_json(outcome.body)):
+                if outcome.is_ok and (not _promises_json(request, outcome) or _looks_whole(outcome.body)):
                     return outcome
             attempt = Attempt(
                 number,
@@ -308,6 +309,13 @@ def asks_for_less(outcome: Reply | WireFailure) -> bool:
     return outcome.status == 504 or is_own_failure(outcome)
 
 
+def _looks_whole(body: bytes) -> bool:
+    """Return whether a body is JSON; of a large one only the ends are looked at, the rest by its reader."""
+    if len(body) < _LARGE_BYTES:
+        return is_json(body)
+    return body[:1] in b"{[" and body[-16:].rstrip()[-1:] in b"}]"
+
+
 def _promises_json(request: Request, reply: Reply) -> bool:
     """Return whether the body must be JSON; after a change of the server its parser judges alone."""
     return request.kind != "raw" and request.repeatable and request.method != "HEAD" and reply.status != 204
@@ -344,8 +352,20 @@ def _body_of(request: Request) -> tuple[bytes | None, dict[str, str]]:
     return text.encode(), {"Content-Type": "application/json"}
 
 
+def _whole_body(response: requests.Response) -> bytes:
+    """Return the body in one piece: ``requests`` would put it together from pieces of ten kilobytes."""
+    try:
+        return response.raw.read(decode_content=True) or b""
+    except ProtocolError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    except DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error) from error
+    except ReadTimeoutError as error:
+        raise requests.ConnectionError(error) from error
+
+
 def _whole_reply(response: requests.Response) -> Reply:
-    body = response.content
+    body = _whole_body(response)
     promised = response.headers.get("Content-Length", "")
     # urllib3 before 2.0 takes a connection closed early for the end of the body
     if promised.isdigit() and response.request.method != "HEAD" and response.raw.tell() < int(promised):
