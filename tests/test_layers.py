@@ -29,8 +29,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled sweep decode sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files tables view archives cache"),
-    ("http", "message deployment pace auth transport endpoints aggregations"),
+    ("store", "files shared tables view archives cache"),
+    ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
     (
         "fetch",
         "exports writers plan ledger progress definitions pages custom archives rows wishes harvest "
@@ -52,7 +52,9 @@ HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
 
-WRITING_ROOMS = {"store.files", "store.tables", "store.cache", "local.store", "local.database"}
+#: `store.shared` changes a note in place: nobody would wait for a whole new file at each request.
+WRITING_ROOMS = {"store.files", "store.shared", "store.tables", "store.cache", "local.store"}
+WRITING_ROOMS |= {"local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {
     "NamedTemporaryFile",
