@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from nomadquery.http.lanes import LANES, Done, LaneName
 from nomadquery.query import dates
 from nomadquery.query.bounds import as_meant
 from nomadquery.query.catalogue import Quantity, catalogue_for
@@ -722,3 +723,27 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
     name = draw(st.sampled_from(sorted(value)))
     return {**value, name: draw(_changed(value[name]))}
+
+
+# --- what happens at a host: seconds since the last step, who asks, in which lane, how it ended
+
+SEATS = ("1-a", "2-b", "3-c")
+
+
+def dones() -> SearchStrategy[Done]:
+    """Return how requests may end."""
+    return st.builds(
+        Done,
+        st.sampled_from(("answered", "answered", "answered", "declined", "refused", "overdue", "failed")),
+        took_s=st.floats(0, 100),
+        n_bytes=st.integers(0, 1 << 26),
+        hold_s=st.sampled_from((0.0, 0.0, 0.0, 2.0, 7200.0)),
+    )
+
+
+def steps_at_a_host() -> SearchStrategy[list[tuple[float, str, LaneName, Done | None]]]:
+    """Return steps in which a request is asked for (``None``) or the oldest in flight ends."""
+    step = st.tuples(
+        st.floats(0, 3), st.sampled_from(SEATS), st.sampled_from(LANES), st.none() | st.none() | dones()
+    )
+    return st.lists(step, max_size=120)

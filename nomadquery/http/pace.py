@@ -51,7 +51,7 @@ FILES_AT_FIRST: Final = 4
 RUNTIME_VARIABLE: Final = "NOMADQUERY_RUNTIME_DIR"
 
 #: Who waits for room looks again after so long and up to twice that, at random.
-_LOOK_S: Final = 0.005
+_LOOK_S: Final = 0.01
 #: No sleep is longer, so that nobody waits for what has been started afresh meanwhile.
 _LONGEST_SLEEP_S: Final = 1.0
 #: How often is looked who is gone, and said that one waits for room.

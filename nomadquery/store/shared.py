@@ -149,7 +149,7 @@ def is_on_network(folder: Path, mounts: str) -> bool:
     Windows are known.
     """
     whole = Path(os.path.realpath(folder))
-    if str(whole).startswith(("\\\\", "//")):
+    if any(str(path).startswith(("\\\\", "//")) for path in (folder, whole)):
         return True
     found, longest = "", -1
     for line in mounts.splitlines():
