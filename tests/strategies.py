@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from nomadquery.http.lanes import LANES, Done, LaneName
 from nomadquery.query import dates
 from nomadquery.query.bounds import as_meant
 from nomadquery.query.catalogue import Quantity, catalogue_for
@@ -820,3 +821,27 @@ def journal_records(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[Any, list[di
     of_rows = {"n_entries": len(ids), "n_rows": len(ids)}
     ends = {"first_id": min(ids, default=None), "last_id": max(ids, default=None)}
     return {**said, **of_rows, **ends}, (schema, rows)
+
+
+# --- what happens at a host: seconds since the last step, who asks, in which lane, how it ended
+
+SEATS = ("1-a", "2-b", "3-c")
+
+
+def dones() -> SearchStrategy[Done]:
+    """Return how requests may end."""
+    return st.builds(
+        Done,
+        st.sampled_from(("answered", "answered", "answered", "declined", "refused", "overdue", "failed")),
+        took_s=st.floats(0, 100),
+        n_bytes=st.integers(0, 1 << 26),
+        hold_s=st.sampled_from((0.0, 0.0, 0.0, 2.0, 7200.0)),
+    )
+
+
+def steps_at_a_host() -> SearchStrategy[list[tuple[float, str, LaneName, Done | None]]]:
+    """Return steps in which a request is asked for (``None``) or the oldest in flight ends."""
+    step = st.tuples(
+        st.floats(0, 3), st.sampled_from(SEATS), st.sampled_from(LANES), st.none() | st.none() | dones()
+    )
+    return st.lists(step, max_size=120)

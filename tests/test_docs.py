@@ -312,6 +312,13 @@ def gone_wrong(what: str, table: Search, cache: Path, patch: pytest.MonkeyPatch)
             a_file = cache / "file"
             a_file.touch()
             patch.setenv("NOMADQUERY_CACHE_DIR", str(a_file / "below"))  # not even root can write there
+        case "runtime folder that cannot be used":
+            (a_file := cache / "file").touch()
+            patch.setenv("NOMADQUERY_RUNTIME_DIR", str(a_file))
+            with FaultServer() as server:
+                server.will_answer(as_json({"version": "2.0.0"}))
+                yield server.port
+            return
         case "full disk":
             patch.setattr("nomadquery.store.files.os.fsync", refuse_for_lack_of_room)
         case _:

@@ -89,19 +89,27 @@ def test_what_was_written_is_read_back(tmp_path: Path, appended: list[list[Drawn
 
 
 @pytest.mark.usefixtures("quick_disk")
-def test_cut_anywhere_the_records_before_the_cut_are_read_and_it_goes_on_there(tmp_path: Path) -> None:
+def test_cut_anywhere_the_records_before_the_cut_are_read(tmp_path: Path) -> None:
     """After each byte, as a process that is killed or a power cut leaves the file."""
     journal, ends = written(tmp_path / "pages.journal", *THREE)
+    records = journal.records()
+    for length in range(ends[-1], -1, -1):
+        os.truncate(journal.path, length)
+        assert journal.records() == records[: sum(end <= length for end in ends)]
+
+
+@pytest.mark.usefixtures("quick_disk")
+def test_what_was_cut_is_gone_on_with_after_its_last_record(tmp_path: Path) -> None:
+    """No half record stays between those before the cut and those that follow; every 15th byte is tried."""
+    journal, ends = written(tmp_path / "pages.journal", *THREE)
     whole, records = journal.path.read_bytes(), journal.records()
-    for length in range(len(whole) + 1):
+    for length in (*range(0, len(whole), 15), *ends):
         journal.path.write_bytes(whole[:length])
         n_whole = sum(end <= length for end in ends)
-        assert journal.records() == records[:n_whole]
-        if length % 20 == 0:
-            assert journal.recovered() == records[:n_whole]
-            assert journal.path.read_bytes() == whole[: [0, *ends][n_whole]]
-            journal.append([a_page(7)])
-            assert journal.recovered() == (*records[:n_whole], a_page(7).record)
+        assert journal.recovered() == records[:n_whole]
+        assert journal.path.read_bytes() == whole[: [0, *ends][n_whole]]
+        journal.append([a_page(7)])
+        assert journal.recovered() == (*records[:n_whole], a_page(7).record)
 
 
 @pytest.mark.usefixtures("quick_disk")

@@ -37,7 +37,7 @@ from nomadquery.http.message import (
     is_own_failure,
     not_json,
 )
-from nomadquery.http.pace import Attempt, Pace, Policy, Slot, pause_before_retry
+from nomadquery.http.pace import Attempt, Pace, Policy, Slot, done_of, pause_before_retry
 
 _log = logging.getLogger(__name__)
 
@@ -277,20 +277,20 @@ class Transport:
             self._sleep(pause_s)
 
     def _attempt(self, request: Request, headers: Headers) -> Reply | WireFailure:
-        with nullcontext(Slot(0.0)) if self._pace is None else self._pace.slot(request.kind) as slot:
+        with nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind) as slot:
             began_s = time.perf_counter()
             outcome: Reply | WireFailure
             try:
                 outcome = self._wire.exchange(request, headers)
             except WireFailure as failure:
                 outcome = failure.with_traceback(None)  # its frames hold what was sent
-            took_ms = 1e3 * (time.perf_counter() - began_s)
+            took_s = time.perf_counter() - began_s
+            slot.done = done_of(outcome, took_s=took_s, now_s=self._clock())
             if isinstance(outcome, WireFailure):
-                _log.debug("%s: %s, %.0f ms", request, outcome.kind, took_ms)
+                _log.debug("%s: %s, %.0f ms", request, outcome.kind, 1e3 * took_s)
                 return outcome
-            slot.is_refused = outcome.status in (429, 503)
-            slot.is_answered = outcome.status < 500 and not slot.is_refused
-            _log.debug("%s: %d, %.0f ms, %d bytes", request, outcome.status, took_ms, len(outcome.body))
+            n_bytes = len(outcome.body)
+            _log.debug("%s: %d, %.0f ms, %d bytes", request, outcome.status, 1e3 * took_s, n_bytes)
             return outcome
 
     def _error(self, request: Request, failure: Reply | WireFailure, attempt: Attempt) -> NomadError:
