@@ -33,6 +33,7 @@ from nomadquery.query.criteria import (
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
+from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.oracle import values_of
 
 settings.register_profile("shared machine", deadline=None)
@@ -722,3 +723,17 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
     name = draw(st.sampled_from(sorted(value)))
     return {**value, name: draw(_changed(value[name]))}
+
+
+# --- what happens to the answers of a server, one after the other
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> Course:
+    """Return a schedule of faults: none, a few, or many; then a server that recovers or stays broken."""
+    usual = sorted(set(EVERY) - set(QUIET))
+    fault = st.one_of(st.none(), st.none(), st.sampled_from(usual))
+    faults = draw(st.lists(fault, max_size=25))
+    afterwards = draw(st.one_of(st.none(), st.none(), st.sampled_from(sorted(LOST))))
+    quiet = draw(st.one_of(st.none(), st.tuples(st.integers(1, 12), st.sampled_from(sorted(QUIET)))))
+    return Course(tuple(faults), afterwards, quiet)
