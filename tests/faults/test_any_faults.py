@@ -17,7 +17,7 @@ from tests.faults.faults import Course
 from tests.faults.fetching import Row, rows_from
 from tests.strategies import courses
 
-N, PAGE = 200, 25
+N, PAGE = 150, 25
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,11 @@ def test_the_undisturbed_table_is_what_the_entries_are(
 # -- answers that do not arrive --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [*LOST, *UNUSUAL])
+#: A gateway that times out is a reason to ask for less, not for the same again; it has tests of its own.
+ASKED_AGAIN = [fault for fault in (*LOST, *UNUSUAL) if fault != "504"]
+
+
+@pytest.mark.parametrize("fault", ASKED_AGAIN)
 def test_first_answers_that_are_lost_cost_time_not_rows(
     entries: EntriesServer, cache: Path, undisturbed: list[Row], fault: str
 ) -> None:
@@ -95,13 +99,22 @@ def test_first_answers_that_are_lost_cost_time_not_rows(
     assert rows_from(entries, cache) == undisturbed
 
 
-@pytest.mark.parametrize("fault", sorted({*LOST, *UNUSUAL} - {"504"}))
+@pytest.mark.parametrize("fault", ASKED_AGAIN)
 def test_first_archives_that_are_lost_cost_time_not_rows(
     entries: EntriesServer, cache: Path, undisturbed_archives: list[Row], fault: str
 ) -> None:
     """The same of archives and of the pages whose archives they are."""
     entries.will(at_first(2, {**LOST, **UNUSUAL}[fault]))
     assert rows_from(entries, cache, archives=True) == undisturbed_archives
+
+
+@pytest.mark.parametrize("n_times", [1, 3])
+def test_a_gateway_that_times_out_costs_no_row(
+    entries: EntriesServer, cache: Path, undisturbed: list[Row], n_times: int
+) -> None:
+    """Over a page in the middle, whether it is asked for again or in halves."""
+    entries.will(FirstTimes(at(entries, 0.5), LOST["504"], n_times))
+    assert rows_from(entries, cache) == undisturbed
 
 
 def test_a_gateway_that_tires_of_many_archives_gives_fewer(
@@ -306,8 +319,8 @@ def test_entries_published_while_reading_disturb_no_other(
 def test_a_failure_of_the_moment_inside_nomad_costs_no_entry(
     entries: EntriesServer, cache: Path, undisturbed: list[Row]
 ) -> None:
-    """A 500 with an exception, once for each request."""
-    entries.will(at_first(1, own_failure))
+    """A 500 with an exception, once, over a page in the middle."""
+    entries.will(FirstTimes(at(entries, 0.5), own_failure))
     assert rows_from(entries, cache) == undisturbed
 
 
