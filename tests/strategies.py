@@ -38,6 +38,7 @@ from nomadquery.query.criteria import (
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
+from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.oracle import values_of
 
 settings.register_profile("shared machine", deadline=None)
@@ -845,3 +846,17 @@ def steps_at_a_host() -> SearchStrategy[list[tuple[float, str, LaneName, Done | 
         st.floats(0, 3), st.sampled_from(SEATS), st.sampled_from(LANES), st.none() | st.none() | dones()
     )
     return st.lists(step, max_size=120)
+
+
+# --- what happens to the answers of a server, one after the other
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> Course:
+    """Return a schedule of faults: none, a few, or many; then a server that recovers or stays broken."""
+    usual = sorted(set(EVERY) - set(QUIET))
+    fault = st.one_of(st.none(), st.none(), st.sampled_from(usual))
+    faults = draw(st.lists(fault, max_size=25))
+    afterwards = draw(st.one_of(st.none(), st.none(), st.sampled_from(sorted(LOST))))
+    quiet = draw(st.one_of(st.none(), st.tuples(st.integers(1, 12), st.sampled_from(sorted(QUIET)))))
+    return Course(tuple(faults), afterwards, quiet)
