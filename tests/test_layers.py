@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ("http", "message deployment pace auth transport endpoints aggregations"),
     (
         "fetch",
-        "exports writers plan ledger progress definitions pages custom archives rows wishes harvest "
+        "parallel exports writers plan ledger progress definitions pages custom archives rows wishes harvest "
         "narrowing summaries histograms coverage whole",
     ),
     (
