@@ -47,7 +47,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
 
 #: Imported inside functions only, so that ``import nomadquery`` stays quick.
 HEAVY = {"pandas", "numpy", "pyarrow", "pint", "joblib", "tqdm", "werkzeug", "ase", "pymatgen", "matplotlib"}
-HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
+HEAVY |= {"openpyxl", "dask", "distributed", "duckdb", "polars", "IPython"}
 
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
