@@ -33,8 +33,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
     (
         "fetch",
-        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows "
-        "wishes crew gathering harvest "
+        "parallel exports writers slices plan ledger walk progress definitions pages paging custom archives "
+        "rows wishes crew gathering harvest "
         "narrowing summaries histograms coverage whole",
     ),
     (
@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
 
 #: Imported inside functions only, so that ``import nomadquery`` stays quick.
 HEAVY = {"pandas", "numpy", "pyarrow", "pint", "joblib", "tqdm", "werkzeug", "ase", "pymatgen", "matplotlib"}
-HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
+HEAVY |= {"openpyxl", "dask", "distributed", "duckdb", "polars", "IPython"}
 
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
