@@ -19,10 +19,10 @@ _MOST_BUFFERS: Final = 1_000  # the system takes 1,024
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a stub holds, and its conditions; 0 or less is none."""
+    """What a stub holds (``archives``: none, small, full), and its conditions; 0 or less is none."""
 
     entries: int = 10_000
-    archives: str = "small"
+    archives: str = "none"
     latency_s: float = 0.0
     rate_per_s: float = 0.0
     concurrent: int = 0

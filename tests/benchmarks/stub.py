@@ -1,6 +1,6 @@
 """A stub of NOMAD's API on loopback that is never what is waited for, under conditions of one's choice.
 
-Run ``python tests/benchmarks/stub.py --entries 100000 [--archives small|full] [conditions]``: it says its
+Run ``python tests/benchmarks/stub.py --entries 100000 [--archives small] [conditions]``: it says its
 port and answers until killed. In programs, `running` starts and stops one. ``--speed`` measures how fast a
 bare socket reads a page of 10,000 entries from it; without latency that should be more than 1 GB/s.
 
@@ -50,7 +50,9 @@ class Stub:
     """Answers requests, each connection in a thread of its own."""
 
     def __init__(self, options: Options, folder: Path) -> None:
-        kinds: tuple[Kind, ...] = ("metadata", "listed", "full" if options.archives == "full" else "small")
+        kinds: list[Kind] = ["metadata", "listed"]
+        if options.archives != "none":
+            kinds.append("full" if options.archives == "full" else "small")
         self._options = options
         self._index = Index(open_entries(options.entries))
         self._stored = [open_stored(folder, kind, options.entries) for kind in kinds]
@@ -111,8 +113,8 @@ class Stub:
         *,
         is_archive: bool,
     ) -> bool:
-        if asked.get("aggregations"):
-            raise NotUnderstood("aggregations")
+        if asked.get("aggregations") or (is_archive and self._options.archives == "none"):
+            raise NotUnderstood("aggregations, or archives where there are none")
         paging = dict(asked.get("pagination") or {})
         selected = self._index.selected(asked.get("query"))
         hits, after = self._index.page(selected, paging)
@@ -230,7 +232,8 @@ def main() -> None:
         if isinstance(default, bool):
             parser.add_argument(name, action="store_true")
         else:
-            parser.add_argument(name, type=type(default), default=default)
+            choices = ("none", "small", "full") if option.name == "archives" else None
+            parser.add_argument(name, type=type(default), default=default, choices=choices)
     parser.add_argument("--data", type=Path, default=default_folder(), help="where entries are kept")
     parser.add_argument("--attached", action="store_true", help="end with the end of the standard input")
     parser.add_argument("--speed", action="store_true", help="measure how fast a page is sent")
