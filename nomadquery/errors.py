@@ -22,6 +22,7 @@ asked, what came back and what to do next. Messages never hold a token or a pass
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -160,6 +161,8 @@ class IncompleteResult(NomadError):
         Entries that arrived and entries that are missing.
     missing : tuple of str
         The missing entry ids, as far as they are known.
+    why : str
+        Why they are missing.
     results : pandas.DataFrame or None
         What a function that was mapped over the entries made of those that arrived.
     """
@@ -171,13 +174,47 @@ class IncompleteResult(NomadError):
         n_arrived: int = 0,
         n_missing: int = 0,
         missing: tuple[str, ...] = (),
+        why: str = "",
         results: Any = None,
     ) -> None:
         super().__init__(message)
         self.n_arrived = n_arrived
         self.n_missing = n_missing
         self.missing = missing
+        self.why = why
         self.results = results
+        self._resume: Callable[[], object] | None = None
+        self._arrived: Callable[[], Any] | None = None
+
+    def resume(self) -> None:
+        """Fetch what is missing, going on where it stopped; afterwards the same call gives the whole table.
+
+        Raises
+        ------
+        IncompleteResult
+            If something is still missing.
+        """
+        if self._resume is None:
+            raise RuntimeError("Run the same call again: it goes on where it stopped.")
+        self._resume()
+
+    def arrived(self) -> Any:
+        """Return the rows that are here as a pyarrow.Table, in the order of their entry ids."""
+        if self._arrived is None:
+            raise RuntimeError("What arrived is kept, and is given once all of it is here.")
+        return self._arrived()
+
+    def can_go_on(self, resume: Callable[[], object], arrived: Callable[[], Any]) -> None:
+        """Say how `resume` and `arrived` do what they promise."""
+        self._resume, self._arrived = resume, arrived
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {"n_arrived": self.n_arrived, "n_missing": self.n_missing, "missing": self.missing}
+        return _incomplete, (type(self), str(self), {**facts, "why": self.why, "results": self.results})
+
+
+def _incomplete(kind: type[IncompleteResult], message: str, facts: dict[str, Any]) -> IncompleteResult:
+    return kind(message, **facts)
 
 
 class ResultChanged(IncompleteResult):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nomadquery.asking import Wanted, completed, drafted
+from nomadquery.columns.arrays import arrow_schema
 from nomadquery.columns.plan import plan_columns, plan_per
 from nomadquery.columns.planned import PlannedColumn
-from nomadquery.errors import CacheCorrupt, CacheError, QueryError
+from nomadquery.errors import CacheCorrupt, CacheError, IncompleteResult, QueryError
 from nomadquery.fetch.harvest import harvest
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
@@ -78,7 +80,13 @@ class Inquiry:
             question = self.drafted(query)
         question = completed(self.session, query, question)
         store = self.session.writable_store(key_of(question))
-        return store, harvest(store, self.source(question), wishes), question
+        try:
+            return store, harvest(store, self.source(question), wishes), question
+        except IncompleteResult as error:
+            schema = arrow_schema(question.columns, question.per)
+            goes_on = replace(wishes, refresh=False)
+            error.can_go_on(partial(self.harvested, goes_on), partial(store.arrived, schema))
+            raise
 
     def viewed(self, wishes: Wishes) -> tuple[View, Question]:
         """Return the complete table as it is read, fetching what is missing of it."""

@@ -95,11 +95,21 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
         and not wishes.refresh
         and not was_begun_too_long_ago(begun, wishes)
         and question.sort is None
+        and not _is_published(store, begun)
         and all(begun.facts.get(name) == fact for name, fact in facts.items())
     )
     if begun is not None and goes_on:
         return begun
     return store.begin(identity(question), {**facts, "begun_at": _now()})
+
+
+def _is_published(store: TableStore, begun: Manifest) -> bool:
+    """Return whether the begun table is the whole one; somebody was killed before it was swept away."""
+    try:
+        whole = store.whole()
+    except CacheCorrupt:
+        return False
+    return whole is not None and whole.facts.get("begun_at") == begun.facts.get("begun_at")
 
 
 def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishes) -> Manifest:
@@ -183,6 +193,16 @@ def _reconciled(fetch: Gathering, store: TableStore) -> list[dict[str, str]]:
             n_arrived=fetch.n_arrived,
             n_missing=len(lost),
             missing=lost,
+            why=why or "listed, but not given",
+        )
+    n_unlisted = source.count() - len(listed) if source.question.limit is None else 0
+    if n_unlisted > 0 and n_unlisted == source.count() - len(list(source.ids())):
+        raise IncompleteResult(
+            f"The server counts {n_unlisted} entries more than the {len(listed)} that it lists: nobody knows "
+            "which they are. What arrived is kept; the same call tries again.",
+            n_arrived=fetch.n_arrived,
+            n_missing=n_unlisted,
+            why="counted by the server, but not listed",
         )
     return _deletions(here, listed, promised - fetch.n_arrived)
 
@@ -225,6 +245,7 @@ def _interrupted(
         "What arrived is kept; the same call goes on there.",
         n_arrived=begun.n_entries,
         n_missing=max(0, n_wanted - begun.n_entries),
+        why=str(error),
     )
 
 

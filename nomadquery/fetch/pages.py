@@ -72,6 +72,10 @@ class Source:
         unsorted = replace(self, question=replace(self.question, sort=None))
         return unsorted._entries(Pagination(0)).total
 
+    def count_in(self, within: Slice) -> int:
+        """Return how many entries of a slice match, asking for none."""
+        return self._entries(Pagination(0), within=within).total
+
     def ids(self, within: Slice = EVERYWHERE) -> Iterator[str]:
         """Yield the ids of all entries that match now, in order."""
         return (entry.entry_id for entry in self.listing(within, ()))

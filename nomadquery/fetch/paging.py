@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
 from nomadquery.columns.compiled import Listed
 from nomadquery.columns.pins import Pinning
 from nomadquery.errors import InvalidRequest, NomadError, ResponseFormatError, ServerFailure, Unreachable
+from nomadquery.fetch.ledger import Ledger
 from nomadquery.fetch.pages import Source
+from nomadquery.fetch.slices import Slice, boundary, place
 from nomadquery.fetch.walk import Ask
 from nomadquery.http.endpoints import LARGEST_PAGE, Page
 
@@ -22,6 +24,12 @@ from nomadquery.http.endpoints import LARGEST_PAGE, Page
 _REFUSED: Final = frozenset({413, 500})
 _TOO_SLOW: Final = 504
 _MOST_ATTEMPTS: Final = 3
+#: As many as there are bits in the part of an id that tells its place.
+_MOST_HALVINGS: Final = 48
+_DISORDERED: Final = (
+    "Each time that it was asked the server listed entries after {} repeatedly, out of the order of their ids "
+    "or beside what was asked; the result could not be known to be complete. What arrived before is kept."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +68,21 @@ def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:  # frozen
         If entries are out of order, repeated, or outside of what was asked, each time.
     """
     began_s = time.monotonic()
-    for _ in range(_MOST_ATTEMPTS):
+    for attempt in range(_MOST_ATTEMPTS):
         try:
             page = readable(lambda: source.page(ask))
         except (InvalidRequest, ServerFailure, Unreachable) as error:
             if not (can_be_less(error) and ask.size > 1 and source.question.sort is None):
                 raise
-            return _page_by_ids(source, ask, pinning, began_s)
+            if attempt == 0 and not is_too_slow(error):
+                continue  # it may have been for a moment; then fewer entries would only cost requests
+            return _page_in_parts(source, ask, pinning, began_s)
         entries = pinning.listed(page.items)
         ids = [entry.entry_id for entry in entries]
         if source.question.sort is not None or is_in_place(ids, ask):
             took_s = time.monotonic() - began_s
             return Fetched(entries, page.total, ids, page.n_bytes, took_s)
-    raise ResponseFormatError(
-        f"The server listed entries repeatedly, out of the order of their ids, or outside of what was asked, "
-        f"{_MOST_ATTEMPTS} times after {ask.after or 'the beginning'}; the result could not be known to be "
-        "complete. What arrived before is kept."
-    )
+    raise ResponseFormatError(_DISORDERED.format(ask.after or "the beginning"))
 
 
 def readable(ask: Callable[[], Page]) -> Page:
@@ -134,11 +140,64 @@ def is_in_place(ids: Sequence[str], ask: Ask) -> bool:
     return is_after and is_within and all(one < other for one, other in pairwise(ids))
 
 
-def _page_by_ids(source: Source, ask: Ask, pinning: Pinning, began_s: float) -> Fetched:
-    ids, total = source.ids_of(ask)
+def _page_in_parts(source: Source, ask: Ask, pinning: Pinning, began_s: float) -> Fetched:
+    """Return a page that the server cannot give at once: by the ids of its entries, if it can list these."""
+    try:
+        ids, total = source.ids_of(ask)
+    except (InvalidRequest, ServerFailure, Unreachable) as error:
+        if not can_be_less(error):
+            raise
+        found = _without_nameless(source, ask, pinning)
+        return replace(found, took_s=time.monotonic() - began_s)
     found = fetch_by_ids(source, ids, pinning)
     took_s = time.monotonic() - began_s
     return Fetched(found.entries, total, ids, found.n_bytes, took_s, found.refused)
+
+
+def _without_nameless(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
+    """Return a page without the entries that the server can count, but not even list.
+
+    Smaller and smaller pages are asked for in front of such an entry, until it is the next one; then what
+    comes after it.
+    """
+    entries: list[Listed] = []
+    after, upto, size, n_bytes = ask.after, ask.slice.upto, ask.size // 2, 0
+    total, is_over = source.count_in(ask.slice), False
+    while not is_over and len(entries) < ask.size:
+        part = Ask(Slice(after, upto), Ledger(), size)
+        try:
+            page = readable(lambda part=part: source.page(part))  # type: ignore[misc]  # a page each
+        except (InvalidRequest, ServerFailure, Unreachable) as error:
+            if not can_be_less(error):
+                raise
+            if size > 1:
+                size //= 2
+                continue
+            beyond = _just_beyond(source, part.slice)
+            if beyond is None:
+                raise
+            after, size = beyond, max(1, ask.size // 2)
+            continue
+        found = pinning.listed(page.items)
+        if not is_in_place([entry.entry_id for entry in found], part):
+            raise ResponseFormatError(_DISORDERED.format(after or "the beginning"))
+        entries, n_bytes, is_over = entries + found, n_bytes + page.n_bytes, len(found) < size
+        after, size = (found[-1].entry_id if found else after), min(2 * size, max(1, ask.size // 2))
+    return Fetched(entries, total, [entry.entry_id for entry in entries], n_bytes, 0.0)
+
+
+def _just_beyond(source: Source, whole: Slice) -> str | None:
+    """Return an id that exactly one entry of the slice does not come after, by counting; ``None``: none."""
+    low = 0.0 if whole.after is None else place(whole.after)
+    high = 1.0 if whole.upto is None else place(whole.upto)
+    for _ in range(_MOST_HALVINGS):
+        middle = (low + high) / 2
+        beyond = boundary(middle)
+        n_before = source.count_in(Slice(whole.after, beyond))
+        if n_before == 1:
+            return beyond
+        low, high = (middle, high) if n_before == 0 else (low, middle)
+    return None
 
 
 def _asked(

@@ -288,7 +288,7 @@ class Policy:
         The same for connections that fail before the deployment ever answered: a wrong address is told
         soon.
     n_not_json : int
-        The same for successful answers that are not JSON.
+        The same for successful answers that are not JSON, before the deployment ever gave one that is.
     total_s : float
         No pause begins that would end later than this after the first attempt began.
     first_pause_s, longest_pause_s : float
@@ -317,8 +317,9 @@ class Attempt:
         Seconds since 1970, for a ``Retry-After`` that gives a date.
     chance : float
         Random number in [0, 1).
-    is_repeatable, is_contacted : bool
-        Whether the request may be repeated; whether the deployment has ever answered.
+    is_repeatable, is_contacted, is_known : bool
+        Whether the request may be repeated; whether the deployment has ever answered, and ever as the
+        API of a NOMAD does.
     """
 
     number: int
@@ -327,6 +328,7 @@ class Attempt:
     chance: float
     is_repeatable: bool
     is_contacted: bool
+    is_known: bool = False
 
 
 def pause_before_retry(failure: Reply | WireFailure, attempt: Attempt, policy: Policy) -> float | None:
@@ -353,7 +355,7 @@ def _n_allowed(failure: Reply | WireFailure, attempt: Attempt, policy: Policy) -
         case WireFailure():
             return policy.n_attempts
         case Reply() if failure.is_ok:
-            return policy.n_not_json
+            return policy.n_attempts if attempt.is_known else policy.n_not_json
         case Reply() if is_own_failure(failure):
             return 2
         case _:

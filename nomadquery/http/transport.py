@@ -217,6 +217,7 @@ class Transport:
         self._sleep = sleep
         self._chance = chance
         self._is_contacted = False
+        self._is_known = False
 
     def send(self, request: Request) -> Reply:
         """Return the answer, whole and with status 2xx; its body is JSON unless ``kind`` is ``"raw"``.
@@ -251,21 +252,25 @@ class Transport:
 
     def _deliver(self, request: Request, headers: Headers) -> Reply:
         """Return the answer to a request with these headers, after as many attempts as it takes."""
-        began_s, number = self._clock(), 0
+        elapsed_s, number = 0.0, 0  # counted, since clocks of the wall are put forwards and back
         while True:
             number += 1
+            began_s = time.monotonic()
             outcome = self._attempt(request, headers)
+            elapsed_s += time.monotonic() - began_s
             if isinstance(outcome, Reply):
                 self._is_contacted = True
                 if outcome.is_ok and (not _promises_json(request, outcome) or _looks_whole(outcome.body)):
+                    self._is_known = True
                     return outcome
             attempt = Attempt(
                 number,
-                elapsed_s=(now_s := self._clock()) - began_s,
-                now_s=now_s,
+                elapsed_s=elapsed_s,
+                now_s=self._clock(),
                 chance=self._chance(),
                 is_repeatable=request.repeatable,
                 is_contacted=self._is_contacted,
+                is_known=self._is_known,
             )
             pause_s = pause_before_retry(outcome, attempt, self._policy)
             if request.is_divisible and asks_for_less(outcome):
@@ -275,6 +280,7 @@ class Transport:
                 raise self._error(request, outcome, attempt) from cause
             _log.debug("%s failed (attempt %d), again in %.1f s", request, number, pause_s)
             self._sleep(pause_s)
+            elapsed_s += pause_s
 
     def _attempt(self, request: Request, headers: Headers) -> Reply | WireFailure:
         with nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind) as slot:

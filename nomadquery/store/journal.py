@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAGIC: Final = b"NQ1\n"
-#: Magic, bytes of the header, of the rows, of the pins, CRC-32 of all three.
+#: Magic, bytes of the header, of the rows, of the pins, CRC-32 of these sizes and of all three.
 _HEAD: Final = struct.Struct("<4sIQQI")
 _LARGEST_HEADER: Final = 1 << 30
 #: Pages that may wait for the disk.
@@ -163,11 +163,12 @@ class Journal:
                 if magic != _MAGIC or n_header > _LARGEST_HEADER or end > size:
                     return
                 header = stream.read(n_header)
-                if checked and _checksum(stream, n_rows + n_pins, zlib.crc32(header)) != checksum:
+                start = zlib.crc32(header, zlib.crc32(_sizes(n_header, n_rows, n_pins)))
+                if checked and _checksum(stream, n_rows + n_pins, start) != checksum:
                     return
                 try:
                     record = _record_of(header, (offset, n_header, n_rows, n_pins))
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, IndexError):
                     return
                 yield record, end
                 stream.seek(end)
@@ -205,8 +206,13 @@ def _packed(page: Page) -> tuple[bytes | pa.Buffer, ...]:
     }
     header = json.dumps(known, separators=(",", ":")).encode()
     rows, pins = _stream(page.rows), _stream(page.pins)
-    checksum = zlib.crc32(pins, zlib.crc32(rows, zlib.crc32(header)))
+    start = zlib.crc32(header, zlib.crc32(_sizes(len(header), len(rows), len(pins))))
+    checksum = zlib.crc32(pins, zlib.crc32(rows, start))
     return _HEAD.pack(_MAGIC, len(header), len(rows), len(pins), checksum), header, rows, pins
+
+
+def _sizes(n_header: int, n_rows: int, n_pins: int) -> bytes:
+    return struct.pack("<IQQ", n_header, n_rows, n_pins)
 
 
 def _write_all(stream: FileIO, part: bytes | pa.Buffer) -> None:
@@ -277,7 +283,7 @@ class Writer:
         is_over = False
         while not is_over:
             some = [self._waiting.get()]
-            while not self._waiting.empty():
+            while len(some) < _MOST_WAITING and not self._waiting.empty():
                 some.append(self._waiting.get())
             is_over = None in some
             pages = [page for page in some if page is not None]

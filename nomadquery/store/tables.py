@@ -238,6 +238,18 @@ class TableStore:
         pinned = self._write("pins", entries.through(_ordered(pins, ordered)), pins_schema())
         return Written((table, pinned), entries.n_ids - counted.n_ids, problems, units_of(settled))
 
+    def arrived(self, schema: pa.Schema) -> pa.Table:
+        """Return the rows that are here of a table that is not whole, in the order of their ids."""
+        import pyarrow as pa
+
+        journal = self.journal
+        batches = [rows for record in journal.records() if (rows := journal.rows(record)) is not None]
+        shapes = observe(batches, schema)
+        settled = settled_schema(schema, shapes)
+        return pa.Table.from_batches(
+            [settled_batch(batch, settled, shapes) for batch in batches], settled
+        ).sort_by("entry_id")
+
     def publish(self, manifest: Manifest) -> None:
         """Make the table of a complete manifest the one that is read; what was begun goes."""
         self._commit(manifest)
@@ -519,12 +531,18 @@ def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> p
     fields = []
     for new, old in zip(settled, kept, strict=True):
         shape = shapes.get(new.name)
-        if shape is not None and not shape.kinds:
+        if shape is not None and not shape.kinds and (not shape.n_levels or _is_list(old.type)):
             new = old  # noqa: PLW2901  # the same column
         if not new.equals(old, check_metadata=True):
             raise OtherTypes(new.name)
         fields.append(new)
     return pa.schema(fields, metadata=settled.metadata)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind))
 
 
 def _line(lack: Lack) -> dict[str, str]:

@@ -11,14 +11,14 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nomadquery.asking import DEFAULT_COLUMNS
-from nomadquery.columns.compiled import Opened, archive_form, listed, read_archive
+from nomadquery.columns.compiled import Entry, Opened, archive_form, listed, read_archive
 from nomadquery.columns.decode import Archives, decode, read_documents, shelved
 from nomadquery.columns.plan import plan_columns, plan_per
 from nomadquery.columns.planned import Per, PlannedColumn
@@ -78,7 +78,7 @@ def an_archive(chance: random.Random, n_steps: int, n_atoms: int) -> dict[str, A
 
 
 def n_rows(
-    documents: Sequence[Mapping[str, Any]],
+    documents: Sequence[Entry],
     columns: Columns,
     archives: Archives | None = None,
     per: Per | None = None,
