@@ -13,11 +13,13 @@ from nomadquery.errors import CacheCorrupt, CacheError, QueryError
 from nomadquery.fetch.harvest import harvest
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
+from nomadquery.fetch.updating import update_table
 from nomadquery.fetch.wishes import Wishes, is_servable, kept, warn_of_damage
 from nomadquery.http.pace import IN_FLIGHT
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.query import Query
 from nomadquery.session import Session
+from nomadquery.store.pins import Changes
 from nomadquery.store.tables import Manifest, TableStore
 from nomadquery.store.view import View
 
@@ -79,6 +81,14 @@ class Inquiry:
         question = completed(self.session, query, question)
         store = self.session.writable_store(key_of(question))
         return store, harvest(store, self.source(question), wishes), question
+
+    def updated(self, wishes: Wishes) -> Changes:
+        """Bring the kept table up to date; searches inside are asked anew."""
+        query = self.ready(replace(wishes, refresh=True))
+        self.session.current_release()
+        question = completed(self.session, query, self.drafted(query))
+        store = self.session.writable_store(key_of(question))
+        return update_table(store, self.source(question), wishes)
 
     def viewed(self, wishes: Wishes) -> tuple[View, Question]:
         """Return the complete table as it is read, fetching what is missing of it."""

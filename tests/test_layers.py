@@ -29,13 +29,12 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled pins sweep decode sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files journal merging tables view archives cache"),
+    ("store", "files journal merging pins tables view archives cache"),
     ("http", "message deployment pace auth transport endpoints aggregations"),
     (
         "fetch",
-        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows wishes crew "
-        "gathering harvest "
-        "narrowing summaries histograms coverage whole",
+        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows wishes "
+        "crew gathering harvest listing updating narrowing summaries histograms coverage whole",
     ),
     (
         "local",
@@ -53,7 +52,14 @@ HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
 
-WRITING_ROOMS = {"store.files", "store.journal", "store.tables", "store.cache", "local.store", "local.database"}
+WRITING_ROOMS = {
+    "store.files",
+    "store.journal",
+    "store.tables",
+    "store.cache",
+    "local.store",
+    "local.database",
+}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {
     "NamedTemporaryFile",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nomadquery.columns.pins import PINNED
+from nomadquery.columns.pins import EDITABLE, PINNED, editable_names
 from nomadquery.columns.planned import Per, PlannedColumn, describe
 from nomadquery.columns.required import archive_required, metadata_required
 from nomadquery.errors import NotExpressible, QueryError
@@ -145,6 +145,14 @@ def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str
     if question.reads_archives and "upload_id" not in required["include"]:
         required["include"].append("upload_id")
     return required
+
+
+def editable_of(question: Question) -> tuple[str, ...]:
+    """Return the names of metadata that can be edited and that a table shows: their values pin an entry."""
+    names = set(editable_names(question.columns))
+    if question.per is not None and question.per.source == "search":
+        names |= {question.per.section.partition(".")[0]} & EDITABLE
+    return tuple(sorted(names))
 
 
 def named_ids(criterion: Criterion) -> list[tuple[str, tuple[str, ...]]]:
@@ -392,9 +400,11 @@ def facts_of(question: Question, manifest: Manifest, n_dropped: int = 0) -> dict
     text = json.dumps(request.get("query"), ensure_ascii=False)
     if len(text) > _QUERY_IN_FACTS:  # pandas copies these facts with every step
         request["query"] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "n_characters": len(text)}
+    updated = manifest.facts.get("updated")
     return {
         "fetched_at": manifest.facts.get("fetched_at"),
         "begun_at": manifest.facts.get("begun_at"),
+        **({} if updated is None else {"updated": updated}),
         "deployment": question.deployment,
         "release": manifest.facts.get("release"),
         "owner": question.owner,
