@@ -32,7 +32,7 @@ from nomadquery.frames import register_accessor
 from nomadquery.inquiry import Inquiry
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.path import dotted
-from nomadquery.store.pins import Changes
+from nomadquery.store.pins import Changes, Lock
 from nomadquery.store.view import View
 
 if TYPE_CHECKING:
@@ -189,6 +189,23 @@ class Results:
         if wishes.offline:
             raise QueryError("update() asks the server, and this client is offline. Leave out offline=True.")
         return self._inquiry.updated(wishes)
+
+    def lock(self, path: str | Path | None = None, *, progress: bool | None = None) -> Lock:
+        """Pin the table: write question, entry ids and times to a lockfile (JSON; ``.gz`` compresses it).
+
+        A table that is kept whole is pinned as it is kept. Else ids and times alone are listed by the server,
+        so that a lock can be made before the table is fetched. `nomadquery.from_lock` gives the table again,
+        here or elsewhere. Without a ``path`` nothing is written.
+
+        Raises
+        ------
+        CacheError
+            If the file cannot be written; offline, if the table is not kept whole.
+        """
+        lock = self._inquiry.locked(self._wishes(progress=progress))
+        if path is not None:
+            lock.write(path)
+        return lock
 
     # -- structures -------------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "query",
         "criteria levels formulas dates gui_filters short_names optimade_syntax path section_graph "
-        "catalogue params params_reader column bounds values resolve predicate listing body_reader body "
-        "explain gui_address gui_address_reader addresses query given comparison phrases quantity "
+        "catalogue params params_reader column plain bounds values resolve predicate listing body_reader "
+        "body explain gui_address gui_address_reader addresses query given comparison phrases quantity "
         "aggregate aggregated",
     ),
     (
@@ -29,19 +29,23 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled pins sweep decode sections archive vectors "
         "elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files journal merging pins tables view archives cache"),
+    ("store", "files journal merging pins tables view archives cache packs"),
     ("http", "message deployment pace auth transport endpoints aggregations"),
     (
         "fetch",
-        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows wishes "
-        "crew gathering harvest listing updating narrowing summaries histograms coverage whole",
+        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows "
+        "wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
+        "whole",
     ),
     (
         "local",
         "matching refusals database index references classes keys archives select store aggregation_form "
         "buckets bucket_contents composite aggregate ordering demo hits paging entries routes wire server",
     ),
-    ("", "session asking inquiry frames links atoms streams results search entry client cache __init__"),
+    (
+        "",
+        "session asking inquiry frames links atoms streams results search entry client locked cache __init__",
+    ),
     ("cli", "*"),
 )
 
@@ -52,14 +56,8 @@ HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
 
-WRITING_ROOMS = {
-    "store.files",
-    "store.journal",
-    "store.tables",
-    "store.cache",
-    "local.store",
-    "local.database",
-}
+WRITING_ROOMS = {"store.files", "store.journal", "store.tables", "store.cache", "store.packs"}
+WRITING_ROOMS |= {"local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {
     "NamedTemporaryFile",

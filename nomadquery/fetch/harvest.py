@@ -55,7 +55,7 @@ def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
     asked_at = datetime.now(UTC)
     source = with_custom_sources(source)
     with explained(store.folder / "table"), store.lock():
-        known = _undamaged(store)
+        known = _undamaged(store, source.question, wishes)
         if known is not None and (is_servable(known, source.question, wishes) or is_shared(known, asked_at)):
             return known  # another process fetched it meanwhile
         return fetched(store, source, wishes)
@@ -83,10 +83,13 @@ def preview(source: Source, n_rows: int) -> tuple[Any, int]:
     return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), fetched.total
 
 
-def _undamaged(store: TableStore) -> Manifest | None:
+def _undamaged(store: TableStore, question: Question, wishes: Wishes) -> Manifest | None:
     """Return what is here; a damaged table is removed."""
     try:
-        return store.manifest()
+        known = store.manifest()
+        if known is not None and is_servable(known, question, wishes):
+            store.check_after_unclean_end(known)
+        return known
     except CacheCorrupt:
         store.clear()
         return None
@@ -143,14 +146,19 @@ def finished(
     base: Base | None = None,
     total: int | None = None,
     facts: Mapping[str, Any] | None = None,
+    order: Sequence[str] | None = None,
 ) -> Manifest:
     """Put the table together from what has arrived (and from ``base``) and make it the one that is read.
 
     ``total``: entries that were promised, where no page said it. ``facts``: what else is known.
+    ``order``: the ids in the order of the rows, where that is not their own.
     """
     begun = store.partial() or manifest
     written = store.assemble(
-        arrow_schema(question.columns, question.per), ordered=question.sort is None, base=base
+        arrow_schema(question.columns, question.per),
+        ordered=question.sort is None or question.pinned is not None,
+        base=base,
+        order=order,
     )
     rows, pins = written.parts
     promised = begun.total if total is None else total

@@ -67,6 +67,8 @@ class Question:
     columns : tuple of PlannedColumn
     criterion : Criterion
         The tree to send: with the schemas of custom quantities.
+    pinned : str or None
+        Of a table of the entries of a lockfile: the hash of that.
     state : str or None
         What tells one state of a deployment inside this process from another; no part of the identity.
     sort : Sort or None
@@ -89,6 +91,7 @@ class Question:
     per: Per | None = None
     page_size: int | None = None
     state: str | None = None
+    pinned: str | None = None
 
     @property
     def search_columns(self) -> tuple[PlannedColumn, ...]:
@@ -119,6 +122,7 @@ def identity(question: Question) -> dict[str, Any]:
         "sort": None if question.sort is None else [question.sort.quantity, question.sort.descending],
         "limit": question.limit,
         "per": None if question.per is None else question.per.section,
+        **({} if question.pinned is None else {"lock": question.pinned}),
     }
 
 

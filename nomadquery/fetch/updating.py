@@ -145,7 +145,7 @@ def _begin(store: TableStore, question: Question, base: Manifest, listed: pa.Tab
     except CacheCorrupt as error:
         warn_of_damage(error)
     facts = {"release": question.release, "state": question.state, "begun_at": utc_now()}
-    store.begin(identity(question), {**facts, UPDATES: _version(base)})
+    store.begin(identity(question), {**facts, UPDATES: _version(base)}, len(wanted))
 
 
 def fetch_all(fetch: Gathering, store: TableStore, wanted: Sequence[str]) -> set[str]:
