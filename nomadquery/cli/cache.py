@@ -98,12 +98,14 @@ def pack(keys: tuple[str, ...], file: Path, cache_dir: Path | None) -> None:
 
 
 @cache.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "packed", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @cache_option
 @output_options
-def unpack(file: Path, cache_dir: Path | None, output: Output) -> None:
+def unpack(packed: Path, cache_dir: Path | None, output: Output) -> None:
     """Put the tables of a packed FILE into the cache; a newer one stays. Print what became of each."""
-    give_frame(tables.unpack(file, folder=cache_dir), output)
+    give_frame(tables.unpack(packed, folder=cache_dir), output)
 
 
 def _shown(value: Any) -> str:

@@ -42,7 +42,7 @@ def write(
 
 
 @lock.command("table")
-@click.argument("file", type=_FILE)
+@click.argument("lockfile", metavar="FILE", type=_FILE)
 @click.option("--accept", is_flag=True, help="Take entries as they are now where they changed since.")
 @click.option("--part", nargs=2, type=int, metavar="I N", help="Only part I (from 0) of N, by entry id.")
 @click.option("--offline", is_flag=True, help="Send nothing: give what is kept.")
@@ -51,7 +51,7 @@ def write(
 @output_options
 def table(
     *,
-    file: Path,
+    lockfile: Path,
     accept: bool,
     part: tuple[int, int] | None,
     offline: bool,
@@ -61,7 +61,7 @@ def table(
 ) -> None:
     """Get the table that FILE pins; exit code 1 if entries are gone or changed since."""
     output.check()
-    pins = Lock.read(file)
+    pins = Lock.read(lockfile)
     search = from_lock(
         pins if part is None else pins.shard(*part),
         changed="accept" if accept else "refuse",
