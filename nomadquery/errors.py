@@ -160,6 +160,8 @@ class IncompleteResult(NomadError):
         Entries that arrived and entries that are missing.
     missing : tuple of str
         The missing entry ids, as far as they are known.
+    results : pandas.DataFrame or None
+        What a function that was mapped over the entries made of those that arrived.
     """
 
     def __init__(
@@ -169,11 +171,13 @@ class IncompleteResult(NomadError):
         n_arrived: int = 0,
         n_missing: int = 0,
         missing: tuple[str, ...] = (),
+        results: Any = None,
     ) -> None:
         super().__init__(message)
         self.n_arrived = n_arrived
         self.n_missing = n_missing
         self.missing = missing
+        self.results = results
 
 
 class ResultChanged(IncompleteResult):

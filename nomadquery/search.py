@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,7 +21,6 @@ from nomadquery.asking import (
     read_one,
     schemas_for,
 )
-from nomadquery.columns.archive import Archive
 from nomadquery.columns.frame import to_pandas
 from nomadquery.errors import QueryError
 from nomadquery.fetch.coverage import coverage
@@ -40,7 +39,7 @@ from nomadquery.query.quantity import Q, QuantityPath, column_of
 from nomadquery.query.query import Query
 from nomadquery.results import Results, WishWords
 from nomadquery.session import Session
-from nomadquery.streams import RequiredWords, archives_of_hits
+from nomadquery.streams import Archives, RequiredWords, archives_of_hits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,8 +254,11 @@ class Search(Results):
 
     # -- links ------------------------------------------------------------------------------
 
-    def archives(self, required: RequiredWords = "*", **wishes: Unpack[WishWords]) -> Iterator[Archive]:
-        """Yield the archive of every entry, in the order of the rows of a table; columns play no part.
+    def archives(self, required: RequiredWords = "*", **wishes: Unpack[WishWords]) -> Archives:
+        """Return an iterator of every entry's archive, in the order of a table's rows; columns play no part.
+
+        ``.map(function)`` runs a function over all of them, in parallel as joblib is configured; see
+        `nomadquery.streams.Archives.map`.
 
         The entries are listed first, as a table is. Archives are kept compressed in the cache: only those
         that are missing, or were processed again, are asked for. One of them is in memory, and one batch

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -31,7 +33,7 @@ from nomadquery.http.endpoints import (
     terms_query,
 )
 from nomadquery.http.message import Reply, Request
-from nomadquery.http.pace import Pace
+from nomadquery.http.pace import RUNTIME_VARIABLE, Pace
 from nomadquery.http.transport import RequestsWire, Transport
 from nomadquery.local.demo import open_demo
 from nomadquery.local.store import LocalStore
@@ -65,6 +67,25 @@ def cache_folder(given: str | Path | None, environment: Mapping[str, str]) -> Pa
 def config_folder() -> Path:
     """Return where saved logins are kept."""
     return Path(platformdirs.user_config_dir(_APPLICATION))
+
+
+def pace_folder(deployment: Deployment, environment: Mapping[str, str]) -> Path:
+    """Return where processes agree on the pace at a host: ``NOMADQUERY_RUNTIME_DIR``, else the user's folder.
+
+    Without a variable of the environment, the user's runtime folder is made, private as it must be.
+
+    Raises
+    ------
+    OSError
+        If there is none that is the user's own.
+    """
+    chosen = environment.get(RUNTIME_VARIABLE)
+    if not chosen:
+        with warnings.catch_warnings():  # that another folder than the usual is taken concerns nobody
+            warnings.simplefilter("ignore")
+            chosen = platformdirs.user_runtime_dir(_APPLICATION, appauthor=False, ensure_exists=True)
+    host = urlsplit(deployment.api_base).netloc
+    return Path(chosen).expanduser() / "pace" / "".join(c if c.isalnum() else "-" for c in host)
 
 
 @dataclass(slots=True)
@@ -312,7 +333,8 @@ def open_session(
         )
     else:
         wire = RequestsWire(deployment.api_base)
-        transport = Transport(wire, deployment, credentials=credentials, pace=Pace())
+        pace = Pace(lambda: pace_folder(deployment, os.environ))
+        transport = Transport(wire, deployment, credentials=credentials, pace=pace)
     return Session(
         deployment=deployment,
         transport=transport,

@@ -7,16 +7,17 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from nomadquery.asking import Wanted, drafted, read_one
 from nomadquery.columns.archive import Archive
 from nomadquery.columns.definitions import Declared
 from nomadquery.columns.references import Home
 from nomadquery.columns.required_check import check_required
-from nomadquery.errors import CacheError, QueryError
+from nomadquery.errors import CacheError, IncompleteResult, QueryError
 from nomadquery.fetch.archives import ArchiveReader, Required
-from nomadquery.fetch.plan import Question
+from nomadquery.fetch.parallel import check_function, frame_of, in_words, mapped
+from nomadquery.fetch.plan import Question, facts_of
 from nomadquery.fetch.whole import Hit, WholeArchives, processed_text, utc_now
 from nomadquery.fetch.wishes import Wishes
 from nomadquery.inquiry import Inquiry
@@ -27,10 +28,104 @@ from nomadquery.store.archives import FORMAT, ArchiveStore
 from nomadquery.store.cache import ARCHIVES
 from nomadquery.store.view import View
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: What a person writes: ``"*"``, or NOMAD's JSON for a part of each archive.
 RequiredWords = Mapping[str, Any] | Literal["*"]
 
 _LISTED: Final = ("upload_id", "last_processing_time")
+
+
+class Archives:
+    """The archives of a search, one after the other; or, by `map`, what a function makes of each.
+
+    An iterator: ``for archive in archives``, ``next(archives)``. Nothing is asked before the first one.
+    """
+
+    def __init__(self, listing: Inquiry, required: Required, wishes: Wishes) -> None:
+        self._listing = listing
+        self._required = required
+        self._wishes = wishes
+        self._stream = self._streamed()
+
+    def __iter__(self) -> Iterator[Archive]:
+        return self
+
+    def __next__(self) -> Archive:
+        return next(self._stream)
+
+    def map(self, function: Callable[[Archive], Any], *, n_jobs: int | None = None) -> pd.DataFrame:
+        """Return what a function makes of each archive, one row for each entry, in the order of the rows.
+
+        It runs where joblib is configured to: ``with joblib.parallel_config(backend="loky", n_jobs=4)``,
+        ``"threading"``, ``"dask"``. Archives are asked for, or read from the cache, in this process, and go
+        to the workers in batches (at most 1,000 archives and, unless one alone is larger, 32 MB and the
+        archive that fills it): while they work on one, the next is asked for. All archives of the search are
+        mapped, also those that ``next`` has given. They come to the function as a pickled one does: with
+        their JSON, without the client.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an `Archive`. A mapping that it returns gives a column for each of its names, ``None`` no
+            value, and anything else a value in the column ``value``. What it returns must be picklable.
+        n_jobs : int, optional
+            How many workers, as for `joblib.Parallel`; -1 is one for each core.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``entry_id``, the columns of the function, ``error``: class and message of what the function
+            raised for this entry, else missing. pandas infers the dtypes.
+
+        Raises
+        ------
+        QueryError
+            If the workers are processes and the function cannot be sent to them; before anything is asked.
+        IncompleteResult
+            After all others were mapped, if archives could not be had or the workers failed:
+            ``error.results`` is the DataFrame without them, ``error.missing`` has their ids, as far as known.
+        """
+        check_function(function, n_jobs)
+        view, question = self._listing.viewed(self._wishes)
+        items = (({"entry_id": one.entry_id}, one) for one in self._of(view, question))
+        done = mapped(function, items, n_jobs=n_jobs)
+        frame = frame_of(done.rows, ["entry_id"])
+        frame.attrs["units"] = {}
+        frame.attrs["nomadquery"] = {
+            **facts_of(question, view.manifest),
+            "n_rows": len(frame),
+            "n_errors": int(frame["error"].notna().sum()),
+            "required": self._required,
+        }
+        if done.stopped is not None:
+            raise _unfinished(done.stopped, frame, view.manifest.n_rows)
+        return frame
+
+    def _streamed(self) -> Iterator[Archive]:
+        yield from self._of(*self._listing.viewed(self._wishes))
+
+    def _of(self, view: View, question: Question) -> Iterator[Archive]:
+        """Yield the archives of a listing."""
+        n_hits = view.manifest.n_rows
+        if not n_hits:
+            warnings.warn(
+                f"No entry matches {self._listing.query!r}. search.narrowing() shows which criterion leaves "
+                "nothing.",
+                stacklevel=2,
+            )
+            return
+        wishes = self._wishes
+        whole = _whole(
+            self._listing.session,
+            question,
+            self._required,
+            wishes,
+            since=str(view.manifest.facts.get("begun_at")),
+            trusts_times=not wishes.refresh and question.state is None,
+        )
+        yield from whole.stream(_hits(view), n_hits, progress=wishes.progress)
 
 
 def checked_required(required: object, session: Session) -> Required:
@@ -46,7 +141,7 @@ def checked_required(required: object, session: Session) -> Required:
     return cast(Required, json.loads(json.dumps(required)))
 
 
-def archives_of_hits(inquiry: Inquiry, required: RequiredWords, wishes: Wishes) -> Iterator[Archive]:
+def archives_of_hits(inquiry: Inquiry, required: RequiredWords, wishes: Wishes) -> Archives:
     """Return the archives of the hits, in the order of the listing; what is asked is checked at once.
 
     Raises
@@ -62,7 +157,7 @@ def archives_of_hits(inquiry: Inquiry, required: RequiredWords, wishes: Wishes) 
     checked = checked_required(required, inquiry.session)
     columns = tuple(read_one(name, None) for name in _LISTED)
     wanted = replace(inquiry.wanted, columns=columns, is_chosen=True, per=None)
-    return _streamed(replace(inquiry, wanted=wanted), checked, wishes)
+    return Archives(replace(inquiry, wanted=wanted), checked, wishes)
 
 
 def archive_of_entry(
@@ -88,24 +183,23 @@ def archive_of_entry(
     return archive
 
 
-def _streamed(listing: Inquiry, required: Required, wishes: Wishes) -> Iterator[Archive]:
-    view, question = listing.viewed(wishes)
-    n_hits = view.manifest.n_rows
-    if not n_hits:
-        warnings.warn(
-            f"No entry matches {listing.query!r}. search.narrowing() shows which criterion leaves nothing.",
-            stacklevel=2,
-        )
-        return
-    whole = _whole(
-        listing.session,
-        question,
-        required,
-        wishes,
-        since=str(view.manifest.facts.get("begun_at")),
-        trusts_times=not wishes.refresh and question.state is None,
+def _unfinished(error: Exception, frame: pd.DataFrame, n_hits: int) -> Exception:
+    """Return the error with the rows that there are; without any, as it is."""
+    if isinstance(error, IncompleteResult):
+        error.results = frame
+        error.add_note("What was computed of the others stands in error.results.")
+        return error
+    if frame.empty:
+        return error
+    incomplete = IncompleteResult(
+        f"{len(frame)} of {n_hits} archives were mapped, then it stopped: {in_words(error)} What was "
+        "computed stands in error.results; the archives that arrived are kept.",
+        n_arrived=len(frame),
+        n_missing=n_hits - len(frame),
+        results=frame,
     )
-    yield from whole.stream(_hits(view), n_hits, progress=wishes.progress)
+    incomplete.__cause__ = error
+    return incomplete
 
 
 def _hits(view: View) -> Iterator[Hit]:

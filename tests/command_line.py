@@ -42,7 +42,8 @@ class Shell:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NOMAD")}
         folders = {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / "config")}
-        return kept | folders | {"NOMADQUERY_CACHE_DIR": str(self.cache), "PYTHONPATH": str(ROOT)}
+        own = {"NOMADQUERY_CACHE_DIR": str(self.cache), "NOMADQUERY_RUNTIME_DIR": str(self.home / "runtime")}
+        return kept | folders | own | {"PYTHONPATH": str(ROOT)}
 
     def run(self, *arguments: object, stdin: str | bytes | None = None) -> Result:
         """Return what a command printed and its exit code."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from nomadquery.http.pace import RUNTIME_VARIABLE
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network() -> Iterator[None]:
@@ -28,6 +30,15 @@ def no_network() -> Iterator[None]:
 
     patch.setattr(socket.socket, "connect", guarded_connect)
     patch.setattr(socket, "getaddrinfo", guarded_look_up)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let this run agree on its pace with nobody else on this machine."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv(RUNTIME_VARIABLE, str(tmp_path_factory.mktemp("runtime")))
     yield
     patch.undo()
 

@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from nomadquery.http.lanes import LANES, Done, LaneName
 from nomadquery.query import dates
 from nomadquery.query.bounds import as_meant
 from nomadquery.query.catalogue import Quantity, catalogue_for
@@ -37,6 +38,7 @@ from nomadquery.query.criteria import (
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
+from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.oracle import values_of
 
 settings.register_profile("shared machine", deadline=None)
@@ -745,12 +747,12 @@ def id_texts() -> SearchStrategy[str]:
 
 
 @st.composite
-def listings(draw: st.DrawFn, *, most: int = 2_500) -> list[str]:
+def listings(draw: st.DrawFn, *, most: int = 1_500) -> list[str]:
     """Return the ids of a result in order: a few texts, or many that are spread evenly, or not at all."""
     count, seed = draw(st.integers(0, most)), draw(st.integers(0, 99))
     match draw(st.sampled_from(["texts", "hashed", "counted", "clustered"])):
         case "texts":
-            return sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=30)))
+            return sorted(draw(st.sets(st.text(min_size=1, max_size=3), max_size=40)))
         case "hashed":
             return hashed_ids(count, seed)
         case "counted":
@@ -763,17 +765,18 @@ def listings(draw: st.DrawFn, *, most: int = 2_500) -> list[str]:
 @st.composite
 def changing_listings(draw: st.DrawFn) -> Callable[[int], list[str]]:
     """Return what a server lists before its n-th answer, while some entries vanish and others appear."""
-    count, seed = draw(st.integers(0, 2_000)), draw(st.integers(0, 99))
+    count, seed = draw(st.integers(0, 1_500)), draw(st.integers(0, 99))
     spread = draw(st.sampled_from([hashed_ids(count, seed), [f"entry-{n:04d}" for n in range(count)]]))
     share, last = draw(st.sampled_from([2, 10, 100])), draw(st.integers(1, 12))
     chance = random.Random(seed)
     comers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
     goers = {one: chance.randint(1, last) for one in spread if chance.randrange(share) == 0}
 
-    def listed(n_answers: int) -> list[str]:
-        return [one for one in spread if comers.get(one, 0) <= n_answers < goers.get(one, 1_000_000)]
-
-    return listed
+    states = [
+        [one for one in spread if comers.get(one, 0) <= moment < goers.get(one, last + 1)]
+        for moment in range(last + 1)
+    ]
+    return lambda n_answers: states[min(n_answers, last)]
 
 
 @st.composite
@@ -795,7 +798,9 @@ def overlapping_pieces(draw: st.DrawFn) -> list[list[tuple[str, int]]]:
     return [piece for piece in pieces if piece]
 
 
-_ODD_TEXTS = st.text(max_size=5) | st.sampled_from(["\ud800", "\x00", "NQ1\n", '"],{', "\u2028", "\U0001f4a5"])
+_ODD_TEXTS = st.text(max_size=5) | st.sampled_from(
+    ["\ud800", "\x00", "NQ1\n", '"],{', "\u2028", "\U0001f4a5"]
+)
 
 
 @st.composite
@@ -817,3 +822,41 @@ def journal_records(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[Any, list[di
     of_rows = {"n_entries": len(ids), "n_rows": len(ids)}
     ends = {"first_id": min(ids, default=None), "last_id": max(ids, default=None)}
     return {**said, **of_rows, **ends}, (schema, rows)
+
+
+# --- what happens at a host: seconds since the last step, who asks, in which lane, how it ended
+
+SEATS = ("1-a", "2-b", "3-c")
+
+
+def dones() -> SearchStrategy[Done]:
+    """Return how requests may end."""
+    return st.builds(
+        Done,
+        st.sampled_from(("answered", "answered", "answered", "declined", "refused", "overdue", "failed")),
+        took_s=st.floats(0, 100),
+        n_bytes=st.integers(0, 1 << 26),
+        hold_s=st.sampled_from((0.0, 0.0, 0.0, 2.0, 7200.0)),
+    )
+
+
+def steps_at_a_host() -> SearchStrategy[list[tuple[float, str, LaneName, Done | None]]]:
+    """Return steps in which a request is asked for (``None``) or the oldest in flight ends."""
+    step = st.tuples(
+        st.floats(0, 3), st.sampled_from(SEATS), st.sampled_from(LANES), st.none() | st.none() | dones()
+    )
+    return st.lists(step, max_size=120)
+
+
+# --- what happens to the answers of a server, one after the other
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> Course:
+    """Return a schedule of faults: none, a few, or many; then a server that recovers or stays broken."""
+    usual = sorted(set(EVERY) - set(QUIET))
+    fault = st.one_of(st.none(), st.none(), st.sampled_from(usual))
+    faults = draw(st.lists(fault, max_size=25))
+    afterwards = draw(st.one_of(st.none(), st.none(), st.sampled_from(sorted(LOST))))
+    quiet = draw(st.one_of(st.none(), st.tuples(st.integers(1, 12), st.sampled_from(sorted(QUIET)))))
+    return Course(tuple(faults), afterwards, quiet)

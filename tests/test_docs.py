@@ -32,6 +32,7 @@ from nomadquery.local.demo import open_demo
 from nomadquery.query.quantity import QuantityPath
 from nomadquery.query.short_names import SHORT_NAMES
 from nomadquery.results import Results
+from nomadquery.streams import Archives
 from tests.faults.server import FaultServer, as_json
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,8 @@ PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 
 #: A line like this right above a block keeps it from being run; the reason is for the reader.
 NOT_RUN = re.compile(r"<!-- not run: .+ -->")
+#: And a line like this leaves it to a test of its own, for those who have the library.
+NEEDS = re.compile(r"<!-- not run: needs (?P<library>\w+); a test of its own runs it -->")
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
 )
@@ -48,13 +51,17 @@ LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\((?!https?:)(?P<target>[^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page; ``output`` is what it prints, where the page says so."""
+    """A fenced block of a page; ``output`` is what it prints, where the page says so.
+
+    ``library``: what it needs that not everybody has; only a test of its own runs it.
+    """
 
     line: int
     language: str
     text: str
     is_run: bool
     output: str | None
+    library: str | None
 
 
 def name_of(page: Path) -> str:
@@ -74,7 +81,10 @@ def blocks(page: Path) -> list[Block]:
         text = textwrap.dedent(fence["text"])
         output = textwrap.dedent(below["text"]) if is_output and below is not None else None
         line = content.count("\n", 0, fence.start()) + 2
-        result.append(Block(line, fence["language"], text, NOT_RUN.fullmatch(above) is None, output))
+        needs = NEEDS.fullmatch(above)
+        library = needs["library"] if needs else None
+        is_run = NOT_RUN.fullmatch(above) is None
+        result.append(Block(line, fence["language"], text, is_run, output, library))
     return result
 
 
@@ -118,10 +128,31 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("reader", "offline")
 def test_the_examples_of_a_page_run_in_order(page: Path) -> None:
     """All Python blocks run in one namespace, and print what the page says they print."""
+    run(page, [block for block in blocks(page) if block.language == "python" and block.is_run])
+
+
+def recipes() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for library in dict.fromkeys(block.library for block in blocks(page) if block.library):
+            yield page, library
+
+
+# dask 2026.8 calls pandas 3.1 in a way that pandas is about to leave
+@pytest.mark.filterwarnings(r"ignore:The inplace keyword in DataFrame\.reset_index is deprecated")
+@pytest.mark.parametrize(
+    ("page", "library"), list(recipes()), ids=lambda item: str(getattr(item, "name", item))
+)
+@pytest.mark.usefixtures("reader")
+def test_a_recipe_for_another_library_runs(page: Path, library: str) -> None:
+    """After the other examples of its page; Dask's workers are reached over the loopback interface."""
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    chosen = [block for block in blocks(page) if block.is_run or block.library == library]
+    run(page, [block for block in chosen if block.language == "python"])
+
+
+def run(page: Path, examples: list[Block]) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page):
-        if block.language != "python" or not block.is_run:
-            continue
+    for block in examples:
         code = compile("\n" * (block.line - 1) + block.text, name_of(page), "exec")
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -182,7 +213,7 @@ def test_a_public_name_occurs_in_the_documentation(name: str) -> None:
 
 
 def methods() -> Iterator[tuple[str, str]]:
-    for owner in (Nomad, Search, Results, QuantityPath, Query, Entry, Archive, Section, Structures):
+    for owner in (Nomad, Search, Results, QuantityPath, Query, Entry, Archive, Archives, Section, Structures):
         for name, member in vars(owner).items():
             is_named = isinstance(member, property | classmethod | types.FunctionType)
             if is_named and not name.startswith("_"):
@@ -312,6 +343,13 @@ def gone_wrong(what: str, table: Search, cache: Path, patch: pytest.MonkeyPatch)
             a_file = cache / "file"
             a_file.touch()
             patch.setenv("NOMADQUERY_CACHE_DIR", str(a_file / "below"))  # not even root can write there
+        case "runtime folder that cannot be used":
+            (a_file := cache / "file").touch()
+            patch.setenv("NOMADQUERY_RUNTIME_DIR", str(a_file))
+            with FaultServer() as server:
+                server.will_answer(as_json({"version": "2.0.0"}))
+                yield server.port
+            return
         case "full disk":
             patch.setattr("nomadquery.store.files.os.fsync", refuse_for_lack_of_room)
         case _:

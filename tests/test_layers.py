@@ -26,15 +26,15 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "columns",
         "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
-        "required_keys asked required_check arrays reach compiled pins sweep decode sections archive vectors "
-        "elements stress structure structures structure_objects structure_texts attached",
+        "required_keys asked required_check arrays reach compiled pins sweep decode plain sections archive "
+        "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files journal merging pins tables view archives cache packs"),
-    ("http", "message deployment pace auth transport endpoints aggregations"),
+    ("store", "files shared journal merging pins tables view archives cache packs"),
+    ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
     (
         "fetch",
-        "exports writers slices plan ledger walk progress definitions pages paging custom archives rows "
-        "wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
+        "parallel exports writers slices plan ledger walk progress definitions pages paging custom archives "
+        "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
         "whole",
     ),
     (
@@ -51,12 +51,15 @@ FLOORS: tuple[tuple[str, str], ...] = (
 
 #: Imported inside functions only, so that ``import nomadquery`` stays quick.
 HEAVY = {"pandas", "numpy", "pyarrow", "pint", "joblib", "tqdm", "werkzeug", "ase", "pymatgen", "matplotlib"}
-HEAVY |= {"openpyxl", "dask", "duckdb", "IPython"}
+HEAVY |= {"openpyxl", "dask", "distributed", "duckdb", "polars", "IPython"}
 
 NETWORK = {"requests", "urllib3", "socket", "http", "aiohttp", "httpx"}
 NETWORK_ROOMS = {"http.transport", "local.server"}
 
-WRITING_ROOMS = {"store.files", "store.journal", "store.tables", "store.cache", "store.packs"}
+#: `store.shared` changes a note in place: nobody would wait for a whole new file at each request. A
+#: journal is added to.
+WRITING_ROOMS = {"store.files", "store.shared", "store.journal", "store.tables", "store.cache"}
+WRITING_ROOMS |= {"store.packs"}
 WRITING_ROOMS |= {"local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {

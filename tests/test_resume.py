@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,104 +19,138 @@ from typing import Any
 
 import pytest
 
-from nomadquery import Nomad, Q
+from nomadquery import Nomad
+from nomadquery.local.store import LocalStore
 from nomadquery.search import Search
 from nomadquery.store.tables import TableStore
 from tests.faults.proxy import Proxy
 from tests.faults.server import Answer
-from tests.tables import CountedWire, a_filled_store, a_search, ids
+from tests.strategies import hashed_ids
+from tests.tables import CountedWire, a_document, a_filled_store, a_search, ids
 
 N_ENTRIES, PAGE_SIZE = 40, 7
+MAIN, WRITER = "MainThread", "nomadquery-journal"
 
 #: Fetches the table in a process of its own, which kills itself at a given moment: before the n-th time
-#: that something is made durable or moved into its place.
+#: that something is made durable, moved into its place or removed by one of its threads.
 CHILD = """
-import os, signal, sys
+import os, signal, sys, threading
+from collections import Counter
 from pathlib import Path
 from nomadquery import Nomad, Q
 from nomadquery.store import files
 
-address, cache, moment = sys.argv[1], sys.argv[2], int(sys.argv[3])
-done = 0
+address, cache, page_size, columns, thread, moment = sys.argv[1:]
+done = Counter()
 
 def killing(function):
     def wrapped(*args, **more):
-        global done
-        done += 1
-        if done == moment:
+        name = threading.current_thread().name
+        done[name] += 1
+        if (name, done[name]) == (thread, int(moment)):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **more)
     return wrapped
 
-if moment:
-    files.os.fsync = killing(os.fsync)
-    Path.replace = killing(Path.replace)
-    Path.unlink = killing(Path.unlink)
-nomad = Nomad(address, cache_dir=cache)
-table = nomad.entries().select(gap=Q.gap, energy=Q.energy).page_size(7)
-print(len(table.to_arrow()), done)
+files.os.fsync = killing(os.fsync)
+Path.replace = killing(Path.replace)
+Path.unlink = killing(Path.unlink)
+table = Nomad(address, cache_dir=cache).entries().select(*columns.split()).page_size(int(page_size))
+print(len(table.to_arrow()), done["MainThread"], done["nomadquery-journal"])
 """
+COLUMNS = ("gap", "energy")
 
 
-def run_child(proxy: Proxy, cache: Path, *, moment: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, proxy.api_base, str(cache), str(moment)]
+def run_child(
+    proxy: Proxy,
+    cache: Path,
+    *,
+    columns: tuple[str, ...] = COLUMNS,
+    page_size: int = PAGE_SIZE,
+    killed: tuple[str, int] = (MAIN, 0),
+) -> subprocess.Popen[str]:
+    what = [proxy.api_base, str(cache), str(page_size), " ".join(columns), *map(str, killed)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CHILD, *what]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    running = Proxy(a_filled_store(ids(N_ENTRIES)))
-    with running:
-        yield running
+    one = Proxy(a_filled_store(ids(N_ENTRIES)))
+    with one:
+        yield one
 
 
-def table_of(proxy: Proxy, cache: Path) -> Search:
-    return (
-        Nomad(proxy.api_base, cache_dir=cache)
-        .entries()
-        .select(gap=Q.gap, energy=Q.energy)
-        .page_size(PAGE_SIZE)
-    )
+def table_of(
+    proxy: Proxy, cache: Path, *, columns: tuple[str, ...] = COLUMNS, page_size: int = PAGE_SIZE
+) -> Search:
+    return Nomad(proxy.api_base, cache_dir=cache).entries().select(*columns).page_size(page_size)
 
 
-def kept_rows(cache: Path) -> tuple[int, str | None]:
-    """Return how many rows the only kept table has, and its last id."""
+def kept_store(cache: Path) -> TableStore | None:
+    """Return the only kept table."""
     folders = list((cache / "tables").iterdir()) if (cache / "tables").is_dir() else []
-    manifest = TableStore(folders[0]).manifest() if folders else None
-    return (0, None) if manifest is None else (manifest.n_rows, manifest.last_id)
+    return TableStore(folders[0]) if folders else None
+
+
+def kept_ids(cache: Path) -> list[str]:
+    """Return the entries whose rows are on disk, whether their table is whole or not."""
+    store = kept_store(cache)
+    manifest = None if store is None else store.manifest()
+    if store is None or manifest is None:
+        return []
+    found: list[str] = store.pins(manifest)["entry_id"].to_pylist()
+    assert manifest.n_entries == len(found)
+    return sorted(found)
+
+
+def n_read_on(cache: Path) -> int:
+    """Return how many entries stand in ranges that have been read, all of them if the table is whole."""
+    store = kept_store(cache)
+    if store is None or store.whole() is not None:
+        return 0 if store is None else N_ENTRIES
+    return sum(record.n_listed for record in store.journal.records() if record.covers is not None)
+
+
+def forget(proxy: Proxy) -> None:
+    """Forget all requests, once those that a killed process had sent have come."""
+    n_received = -1
+    while n_received != len(proxy.received):
+        n_received = len(proxy.received)
+        time.sleep(0.2)
+    proxy.received.clear()
 
 
 def check_resumed(proxy: Proxy, cache: Path, expected: list[dict[str, Any]]) -> None:
     """Finish the table; nothing that is here is asked for again."""
-    n_kept, last_id = kept_rows(cache)
-    proxy.received.clear()
-    table = table_of(proxy, cache)
-    assert list(table.rows()) == expected
-    asked_after = [page.get("page_after_value") for page in proxy.pages()]
-    assert all(last_id is None or (after is not None and str(after) >= last_id) for after in asked_after)
-    assert len(asked_after) <= -(-(N_ENTRIES - n_kept) // PAGE_SIZE) + 1
+    kept, n_read = kept_ids(cache), n_read_on(cache)
+    forget(proxy)
+    assert list(table_of(proxy, cache).rows()) == expected
+    after = [page.get("page_after_value") for page in proxy.pages()]
+    assert all(n_read == 0 or (one is not None and str(one) >= ids(n_read)[-1]) for one in after)
+    assert len(after) <= -(-(N_ENTRIES - n_read) // PAGE_SIZE) + 1
     batches = [json.loads(one.body)["query"] for one in proxy.received if "archive" in one.path]
-    assert sum(len(batch["entry_id"]["any"]) for batch in batches) == N_ENTRIES - n_kept
+    asked = [entry_id for batch in batches for entry_id in batch["entry_id"]["any"]]
+    assert sorted(asked + kept) == ids(N_ENTRIES)
     assert not list(cache.rglob("*.part"))
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     wire = CountedWire(a_filled_store(ids(N_ENTRIES)))
-    table = a_search(wire, tmp_path_factory.mktemp("undisturbed")).select(gap=Q.gap, energy=Q.energy)
-    return list(table.rows())
+    return list(a_search(wire, tmp_path_factory.mktemp("undisturbed")).select(*COLUMNS).rows())
 
 
 @pytest.mark.parametrize("page", random.Random(2).sample(range(2, 7), 2))
 def test_killed_while_waiting_for_a_page(
     proxy: Proxy, tmp_path: Path, expected: list[dict[str, Any]], page: int
 ) -> None:
-    """The pages before it are here."""
+    """The pages before it are here, but for those that were not on disk yet."""
     child: list[subprocess.Popen[str]] = []
 
     def schedule(_: int, answer: Answer) -> Answer:
-        if len(proxy.pages()) == page:
+        if len(proxy.pages()) >= page:
             child[0].kill()
         return answer
 
@@ -124,34 +159,73 @@ def test_killed_while_waiting_for_a_page(
     child[0].communicate(timeout=60)
     assert child[0].returncode == -signal.SIGKILL
     proxy.schedule = lambda _, answer: answer
-    assert kept_rows(tmp_path)[0] in {(page - 1) * PAGE_SIZE, min(page * PAGE_SIZE, N_ENTRIES)}
+    assert len(kept_ids(tmp_path)) <= page * PAGE_SIZE
     check_resumed(proxy, tmp_path, expected)
 
 
-@pytest.mark.parametrize("moment", [*random.Random(1).sample(range(2, 44), 4), 47, 51])
+def test_killed_while_pages_come_side_by_side(tmp_path: Path) -> None:
+    """What is left are ranges of ids, and each entry of them comes once."""
+    entry_ids, columns, page_size = hashed_ids(2_500), ("gap",), 120
+    n_given = Counter[str]()
+
+    def killing(_: int, answer: Answer) -> Answer:
+        if len(proxy.pages()) >= 16:  # eight of them were taken before
+            child.kill()
+        return answer
+
+    def counting(_: int, answer: Answer) -> Answer:
+        n_given.update(entry["entry_id"] for entry in json.loads(answer.body).get("data", ()))
+        return answer
+
+    proxy = Proxy(a_filled_store(entry_ids, archives=False), killing)
+    with proxy:
+        child = run_child(proxy, tmp_path, columns=columns, page_size=page_size)
+        child.communicate(timeout=60)
+        assert child.returncode == -signal.SIGKILL
+        kept = kept_ids(tmp_path)
+        forget(proxy)
+        proxy.schedule = counting
+        rows = table_of(proxy, tmp_path, columns=columns, page_size=page_size).to_arrow()
+        queries = [json.loads(one.body)["query"] for one in proxy.received if one.body]
+    assert rows["entry_id"].to_pylist() == entry_ids
+    assert 0 < len(kept) < 2_500
+    assert sorted([*n_given.elements(), *kept]) == entry_ids
+    assert any(query.get("entry_id", {}).keys() == {"gt", "lte"} for query in queries)
+
+
+#: By the thread that does them: steps before the first page, pages, and putting the table together.
+MOMENTS = (
+    (MAIN, random.Random(1).randint(2, 7)),
+    (WRITER, 2),
+    *((MAIN, moment) for moment in (9, 12, 15, 17)),
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_while_writing(
-    proxy: Proxy, tmp_path: Path, expected: list[dict[str, Any]], moment: int
+    proxy: Proxy, tmp_path: Path, expected: list[dict[str, Any]], moment: tuple[str, int]
 ) -> None:
     """Between any two steps on the disk, those of putting the whole table together included."""
-    child = run_child(proxy, tmp_path, moment=moment)
+    child = run_child(proxy, tmp_path, killed=moment)
     child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL
     check_resumed(proxy, tmp_path, expected)
 
 
 def test_the_moments_above_reach_the_end(proxy: Proxy, tmp_path: Path) -> None:
-    """They stand before, within and after the steps of putting the table together."""
-    child = run_child(proxy, tmp_path, moment=10_000)
-    n_rows, n_moments = map(int, child.communicate(timeout=60)[0].split())
+    """Seven steps before the first page; flushes, folder and rename of three files; two files go."""
+    child = run_child(proxy, tmp_path)
+    n_rows, n_main, n_writer = map(int, child.communicate(timeout=60)[0].split())
     assert n_rows == N_ENTRIES
-    assert 51 < n_moments < 60
+    assert n_main == 7 + 3 * 3 + 2
+    assert n_writer >= 2
 
 
 def interrupted_at(moment: int) -> Any:
     """Return a function that is interrupted the n-th time that it is called."""
     done = itertools.count(1)
 
-    def wrapped(*_: Any) -> None:
+    def wrapped(*_: Any, **__: Any) -> None:
         if next(done) == moment:
             raise KeyboardInterrupt
 
@@ -168,7 +242,7 @@ def test_interrupted_at_every_step_on_the_disk(
         moment += 1
         cache = tmp_path / str(moment)
         wire = CountedWire(store)
-        table = a_search(wire, cache).select(gap=Q.gap, energy=Q.energy).page_size(20)
+        table = a_search(wire, cache).select(*COLUMNS).page_size(20)
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", interrupted_at(moment))
             try:
@@ -176,9 +250,41 @@ def test_interrupted_at_every_step_on_the_disk(
                 is_done = True
             except KeyboardInterrupt:
                 pass
+        kept, n_before = kept_ids(cache), len(wire.archive_pages)
         assert list(table.rows()) == expected
-        assert len(wire.pages) <= 5
+        asked = [one.json["query"]["entry_id"]["any"] for one in wire.archive_pages[n_before:]]
+        assert sorted(itertools.chain(kept, *asked)) == ids(N_ENTRIES)
     assert moment > 12
+
+
+def test_interrupted_before_it_was_published_a_local_table_asks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that a deployment inside the process has to give is in the journal."""
+    with LocalStore(tmp_path / "mine") as store:
+        store.add_entries([(a_document("entry-0001"), None)])
+    table = Nomad(tmp_path / "mine", cache_dir=tmp_path / "cache").entries().select("gap")
+    with monkeypatch.context() as patched:
+        patched.setattr(TableStore, "publish", interrupted_at(1))
+        with pytest.raises(KeyboardInterrupt):
+            table.to_arrow()
+    assert table.to_arrow().num_rows == 1
+
+
+def test_what_was_published_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted before its journal was removed, a table that is asked for each time is asked for anew."""
+    wire = CountedWire(a_filled_store(ids(5)))
+    table = a_search(wire, tmp_path, owner="visible").select("gap")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted_at(2))  # the first is of what might have been begun
+        with pytest.raises(KeyboardInterrupt):
+            table.to_arrow()
+    store = kept_store(tmp_path)
+    assert store is not None
+    assert store.whole() is not None
+    assert store.partial() is not None
+    wire.store.add_entries([(a_document("entry-0008"), None)])
+    assert table.to_arrow().num_rows == 6
 
 
 @contextmanager

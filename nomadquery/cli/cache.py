@@ -98,9 +98,7 @@ def pack(keys: tuple[str, ...], file: Path, cache_dir: Path | None) -> None:
 
 
 @cache.command()
-@click.argument(
-    "packed", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("packed", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @cache_option
 @output_options
 def unpack(packed: Path, cache_dir: Path | None, output: Output) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate, chain
@@ -99,11 +99,11 @@ def _flat_array(values: Sequence[Any], levels: Sequence[Lengths], column: Planne
     import pyarrow as pa
 
     lengths = list(levels)
-    if column.n_levels == 1 and not lengths:
+    if column.n_levels == 1 and not lengths and not _LISTS.issuperset(map(type, values)):
         values = [_listed(value) for value in values]
     while len(lengths) < column.n_levels:
         kinds = set(map(type, values))
-        if not all(issubclass(kind, list | NoneType) for kind in kinds):
+        if not kinds <= _LISTS:
             return None
         if NoneType in kinds:
             lengths.append([None if value is None else len(value) for value in values])
@@ -111,21 +111,21 @@ def _flat_array(values: Sequence[Any], levels: Sequence[Lengths], column: Planne
         else:
             lengths.append(list(map(len, values)))
         values = list(chain.from_iterable(values))
-    if column.kind == "date":
-        values = _moments(values)
     # of its own accord Arrow would cut 1.5 to 1, take true for 1.0 and a number for a time
-    if not _TYPES[column.kind].issuperset(map(type, values)):
+    types = _TYPES.get(column.kind)
+    if types is not None and not types.issuperset(map(type, values)):
         return None
     try:
-        array = _scaled(pa.array(values, _leaf_of(column)), column)
-    except (pa.ArrowException, ValueError, OverflowError):
+        array = _dates(values) if column.kind == "date" else pa.array(values, _leaf_of(column))
+        array = scaled(array, column)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
     for some in reversed(lengths):
-        array = _lists(array, some)
+        array = nested_lists(array, some)
     return array
 
 
-def _lists(items: pa.Array, lengths: Lengths) -> pa.Array:
+def nested_lists(items: pa.Array, lengths: Lengths) -> pa.Array:
     """Return the items cut into lists of these lengths."""
     import pyarrow as pa
 
@@ -135,12 +135,13 @@ def _lists(items: pa.Array, lengths: Lengths) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, items, type=nested(items.type, 1), mask=missing)
 
 
+_LISTS: Final[frozenset[type]] = frozenset({list, NoneType})
+
+#: What values of a kind must be, where Arrow is not as strict.
 _TYPES: Final[Mapping[Kind, frozenset[type]]] = {
-    "text": frozenset({str, NoneType}),
     "integer": frozenset({int, NoneType}),
     "number": frozenset({int, float, NoneType}),
-    "boolean": frozenset({bool, NoneType}),
-    "date": frozenset({datetime, NoneType}),
+    "date": frozenset({str, datetime, NoneType}),
 }
 
 
@@ -222,15 +223,26 @@ def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, list) else [value]
 
 
-def _moments(values: Iterable[Any]) -> list[Any]:
-    """Return moments in place of texts; entries of one upload have many in common."""
-    known: dict[str, Any] = {}
-    moments = []
-    for value in values:
-        if isinstance(value, str) and value not in known:
-            known[value] = _moment(value)
-        moments.append(known[value] if isinstance(value, str) else value)
-    return moments
+def _dates(values: Sequence[Any]) -> pa.Array:
+    """Return moments: of texts, or of moments that were read one by one."""
+    import pyarrow as pa
+
+    if any(isinstance(value, datetime) for value in values):
+        return pa.array(values, pa.timestamp("ms", tz="UTC"))
+    return dates_of(pa.array(values, pa.string()))
+
+
+def dates_of(texts: pa.Array) -> pa.Array:
+    """Return moments to the millisecond, read by Arrow; one that it cannot read is an `ArrowException`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    exact = texts.cast(pa.timestamp("us", tz="UTC"))
+    to_ms = pa.timestamp("ms", tz="UTC")
+    try:
+        return exact.cast(to_ms)
+    except pa.ArrowInvalid:  # some have microseconds, which the index does not keep
+        return pc.floor_temporal(exact, unit="millisecond").cast(to_ms)
 
 
 def _moment(value: Any) -> Any:
@@ -244,7 +256,7 @@ def _moment(value: Any) -> Any:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _scaled(array: pa.Array, column: PlannedColumn) -> pa.Array:
+def scaled(array: pa.Array, column: PlannedColumn) -> pa.Array:
     """Return the numbers converted to the column's unit."""
     import pyarrow as pa
 
@@ -264,10 +276,15 @@ def _type_of(column: PlannedColumn) -> pa.DataType:
 def _leaf_of(column: PlannedColumn) -> pa.DataType:
     import pyarrow as pa
 
-    return {
-        "text": pa.string(),
-        "integer": pa.int64(),
-        "number": pa.float64(),
-        "boolean": pa.bool_(),
-        "date": pa.timestamp("ms", tz="UTC"),
-    }[column.kind]
+    match column.kind:
+        case "text":
+            return pa.string()
+        case "integer":
+            return pa.int64()
+        case "number":
+            return pa.float64()
+        case "boolean":
+            return pa.bool_()
+        case "date":
+            return pa.timestamp("ms", tz="UTC")
+    raise AssertionError(column.kind)  # `other` has no type yet

@@ -76,6 +76,8 @@ class Place:
     ----------
     field : str
         The struct's field.
+    number : int
+        Which one of its fields.
     below : Layout or None
         The section that stands there; ``None``: a value as JSON says it.
     repeats : bool
@@ -83,6 +85,7 @@ class Place:
     """
 
     field: str
+    number: int
     below: Layout | None = None
     repeats: bool = False
 
@@ -202,7 +205,7 @@ def listed(items: Iterable[Json]) -> list[Listed]:
             ids = _DECODER_OF_IDS.decode(item)
         except msgspec.DecodeError:
             whole = read_document(item)
-            ids = _Ids(whole["entry_id"], *map(whole.get, _Ids.__struct_fields__[1:]))
+            ids = Ids(whole["entry_id"], *map(whole.get, Ids.__struct_fields__[1:]))
         times = (ids.last_processing_time, ids.last_edit_time)
         entries.append(Listed(ids.entry_id, str(ids.upload_id or ""), item, *map(_text, times)))
     return entries
@@ -260,7 +263,9 @@ def archive_form(tree: Tree, catalogue: Catalogue) -> Form:
     return Form(layout, msgspec.json.Decoder(answer), True)
 
 
-class _Ids(msgspec.Struct, gc=False, eq=False):
+class Ids(msgspec.Struct, gc=False, eq=False):
+    """What identifies an entry, and the times that pin it."""
+
     entry_id: str
     upload_id: Any = None
     last_processing_time: Any = None
@@ -268,7 +273,7 @@ class _Ids(msgspec.Struct, gc=False, eq=False):
 
 
 _IDS: Final = ("entry_id", "upload_id")
-_DECODER_OF_IDS: Final = msgspec.json.Decoder(_Ids)
+_DECODER_OF_IDS: Final = msgspec.json.Decoder(Ids)
 
 
 def _text(value: Any) -> str | None:
@@ -289,7 +294,7 @@ def _layout(tree: Tree, section: str, catalogue: Catalogue) -> Layout:
     places: dict[str, Place] = {}
     types: list[tuple[str, Any, Any]] = []
     for number, name in enumerate(dict.fromkeys((*tree, "m_def"))):
-        place = _place(f"field_{number}", tree.get(name, "*"), f"{section}.{name}".lstrip("."), catalogue)
+        place = _place(number, tree.get(name, "*"), f"{section}.{name}".lstrip("."), catalogue)
         places[name] = place
         types.append((place.field, _type_of(place), None))
     fields = {name: place.field for name, place in places.items()}
@@ -305,12 +310,13 @@ def _layout(tree: Tree, section: str, catalogue: Catalogue) -> Layout:
     return Layout(places, cast(type[Section], kind))
 
 
-def _place(field: str, below: Any, section: str, catalogue: Catalogue) -> Place:
+def _place(number: int, below: Any, section: str, catalogue: Catalogue) -> Place:
     """Return where a name is kept: as a struct only if the schema is sure that a section stands there."""
     known = None if below == "*" else catalogue.find(section)
     if known is None or known.kind != "section" or known.target is not None:
-        return Place(field)
-    return Place(field, _layout(below, section, catalogue), section in known.repeats)
+        return Place(f"field_{number}", number)
+    layout = _layout(below, section, catalogue)
+    return Place(f"field_{number}", number, layout, section in known.repeats)
 
 
 def _type_of(place: Place) -> Any:

@@ -10,9 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from nomadquery.columns.compiled import Entry, Listed, read_document
+import msgspec
+from msgspec.structs import astuple, replace
+
+from nomadquery.columns.compiled import Entry, Ids, Json, Listed, listed, read_document
 from nomadquery.columns.planned import PlannedColumn
 
 if TYPE_CHECKING:
@@ -63,26 +67,67 @@ def pins_schema() -> pa.Schema:
     return pa.schema([pa.field("entry_id", pa.string(), nullable=False), *times])
 
 
-def pins_of(entries: Sequence[Entry], editable: Sequence[str] = ()) -> pa.RecordBatch:
-    """Return one row for each entry: its id, when it was processed, and its edit: a time, or a digest.
+@dataclass(frozen=True, slots=True)
+class Pinning:
+    """How entries are pinned: by the values of which editable names, if by any.
 
-    ``editable``: the names whose values make the digest; without any it is the time, mostly null.
+    The digest is that of the values as the server writes them, so that nothing has to be built of them.
     """
+
+    editable: tuple[str, ...] = ()
+    _decoder: msgspec.json.Decoder[Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = {f"field_{number}": name for number, name in enumerate(self.editable)}
+        fields: list[tuple[str, Any, Any]] = [(field, msgspec.Raw, msgspec.Raw()) for field in names]
+        kind = msgspec.defstruct("pinned", fields, bases=(Ids,), rename=names, gc=False, eq=False)
+        object.__setattr__(self, "_decoder", msgspec.json.Decoder(kind))
+
+    def listed(self, items: Iterable[Json]) -> list[Listed]:
+        """Return the entries in their order, each with its pin: `Listed.processed` and `Listed.edited`.
+
+        The latter is the digest of the editable values; without editable names the time, mostly ``None``.
+
+        Raises
+        ------
+        ResponseFormatError
+            If one is not a JSON object with an ``entry_id``.
+        """
+        if not self.editable:
+            return listed(items)
+        entries = []
+        for item in items:
+            try:
+                entry_id, upload_id, processed, edited, *values = astuple(self._decoder.decode(item))
+            except msgspec.DecodeError:  # numbers that JSON has not
+                entries.append(self._slowly(item))
+                continue
+            digest = _digest(edited, values)
+            entries.append(Listed(entry_id, str(upload_id or ""), item, _text(processed), digest))
+        return entries
+
+    def _slowly(self, item: Json) -> Listed:
+        (entry,) = listed([item])
+        document = read_document(item)
+        values = [json.dumps(document[name]).encode() if name in document else b"" for name in self.editable]
+        return replace(entry, edited=_digest(entry.edited, values))
+
+
+def pins_of(entries: Sequence[Entry]) -> pa.RecordBatch:
+    """Return one row for each entry: its id, when it was processed, and its edit, as it is listed."""
     import pyarrow as pa
 
     ids = [str(entry["entry_id"]) for entry in entries]
     processed = [entry.processed if isinstance(entry, Listed) else None for entry in entries]
-    edited = [_edited(entry, editable) for entry in entries]
+    edited = [entry.edited if isinstance(entry, Listed) else None for entry in entries]
     columns = [pa.array(some, pa.string()) for some in (ids, processed, edited)]
     return pa.record_batch(columns, schema=pins_schema())
 
 
-def _edited(entry: Entry, editable: Sequence[str]) -> str | None:
-    if not isinstance(entry, Listed):
-        return None
-    if not editable:
-        return entry.edited
-    document = read_document(entry.item)
-    values = [entry.edited, *(document.get(name) for name in editable)]
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+def _digest(edited: Any, values: Sequence[bytes | msgspec.Raw]) -> str:
+    text = b"\0".join((*values, str(edited or "").encode()))
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
-from operator import attrgetter
 from typing import Any, Final
+
+from msgspec.structs import astuple
 
 from nomadquery.columns.arrays import Lengths
 from nomadquery.columns.compiled import Layout, Section
@@ -28,7 +29,7 @@ class Reached:
 
     Attributes
     ----------
-    values : list
+    values : sequence
         One for each root; where the path went into lists of sections, one for each item of these.
     levels : tuple of sequence
         Lengths of the lists, outermost first: those of the first level belong to the roots, those of
@@ -39,7 +40,7 @@ class Reached:
         Whether ``values`` are lists of sections.
     """
 
-    values: list[Any]
+    values: Sequence[Any]
     levels: tuple[Lengths, ...]
     layout: Layout | None
     is_listed: bool = False
@@ -65,20 +66,45 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of some sections: for each field its values, in the order of the sections."""
+
+    columns: tuple[tuple[Any, ...], ...]
+    levels: tuple[Lengths, ...]
+    layout: Layout
+
+    def at(self, name: str) -> Reached:
+        """Return what stands at a name."""
+        place = self.layout.places[name]
+        return Reached(self.columns[place.number], self.levels, place.below, place.repeats)
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """Sections of the same place in many entries, ``None`` where an entry has none."""
 
     roots: Sequence[Section | None]
     layout: Layout
     _reached: dict[tuple[Step, ...], Reached] = field(default_factory=dict)
+    _opened: dict[tuple[Step, ...], Fields] = field(default_factory=dict)
 
     def reach(self, steps: tuple[Step, ...]) -> Reached:
         """Return what the steps, which `is_swept` allows, lead to."""
         if not steps:
             return Reached(list(self.roots), (), self.layout)
         if steps not in self._reached:
-            self._reached[steps] = _next(self.reach(steps[:-1]), steps[-1])
+            last = steps[-1]
+            self._reached[steps] = (
+                self._fields(steps[:-1]).at(last.name)
+                if isinstance(last, Name)
+                else _chosen(self.reach(steps[:-1]), last)
+            )
         return self._reached[steps]
+
+    def _fields(self, steps: tuple[Step, ...]) -> Fields:
+        if steps not in self._opened:
+            self._opened[steps] = _fields_of(self.reach(steps))
+        return self._opened[steps]
 
 
 def is_swept(column: PlannedColumn, layout: Layout | None) -> bool:
@@ -129,7 +155,21 @@ def summarised(reached: Reached, column: PlannedColumn) -> Reached:
     return Reached(made, (), None)
 
 
-def _next(before: Reached, step: Step) -> Reached:
+def _fields_of(before: Reached) -> Fields:
+    """Return all fields of the sections that were reached: turned over at once, which is quick."""
+    opened = before.opened() if before.is_listed else before
+    layout, sections = opened.layout, opened.values
+    assert layout is not None  # is_swept has looked
+    nothing = (None,) * len(layout.places)
+    if None in sections:
+        rows = [nothing if section is None else astuple(section) for section in sections]
+    else:
+        rows = list(map(astuple, sections))
+    columns = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in nothing)
+    return Fields(columns, opened.levels, layout)
+
+
+def _chosen(before: Reached, step: Step) -> Reached:
     match step:
         case Index(position):
             chosen = [_item(value, position) for value in before.values]
@@ -137,16 +177,6 @@ def _next(before: Reached, step: Step) -> Reached:
         case Slice(start, stop):
             parts = [None if value is None else value[start:stop] for value in before.values]
             return Reached(parts, before.levels, before.layout, is_listed=True)
-        case Name(name):
-            opened = before.opened() if before.is_listed else before
-            assert opened.layout is not None  # is_swept has looked
-            place = opened.layout.places[name]
-            get = attrgetter(place.field)
-            try:
-                values = list(map(get, opened.values))
-            except AttributeError:  # None has no such field
-                values = [None if value is None else get(value) for value in opened.values]
-            return Reached(values, opened.levels, place.below, place.repeats)
     raise AssertionError(step)  # filters are for extract, is_swept has looked
 
 

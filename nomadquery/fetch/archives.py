@@ -17,7 +17,7 @@ from nomadquery.columns.extract import Declares, Document, Notes, items_of, read
 from nomadquery.columns.references import Home, Shelf, Tree, Wish, indexed, selected, selected_position
 from nomadquery.columns.required import archive_required, target_required
 from nomadquery.errors import InvalidRequest, ServerFailure, Unreachable
-from nomadquery.fetch.paging import in_short, is_too_slow
+from nomadquery.fetch.paging import in_short, is_too_slow, readable
 from nomadquery.fetch.plan import FIRST_BATCH, PAGE_BYTES, Question
 from nomadquery.http.endpoints import (
     LARGEST_PAGE,
@@ -206,7 +206,7 @@ class ArchiveReader:
             required=required,
             is_divisible=is_divisible,
         )
-        return parse_entries_page(self.send(request))
+        return readable(lambda: parse_entries_page(self.send(request)))
 
     # -- references ------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from nomadquery.columns.compiled import Entry
 from nomadquery.columns.decode import decode
-from nomadquery.columns.pins import pins_of
+from nomadquery.columns.pins import Pinning, pins_of
+from nomadquery.columns.plain import Plain, compiled_plain
 from nomadquery.fetch.archives import ArchiveReader, Batch, by_upload
 from nomadquery.fetch.crew import Brought, Crew, ended
 from nomadquery.fetch.pages import Source
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Bytes of answers, as far as they can be foreseen, that may be on their way at once.
-_BYTES_OUT: Final = 48 << 20
+_BYTES_OUT: Final = 32 << 20
 #: Rows of a window are put into order together when the table is put together.
 _WINDOW_BYTES: Final = 32 << 20
 
@@ -131,14 +132,16 @@ class Gathering:
     _bytes_out: dict[int, float] = field(default_factory=dict)
     _windows: deque[Window] = field(default_factory=deque)
     _ids: deque[Sequence[str]] = field(default_factory=deque)
-    _editable: tuple[str, ...] = ()
+    _pinning: Pinning = field(default_factory=Pinning)
+    _plain: Plain | None = None
     _failure: BaseException | None = None
 
     def __post_init__(self) -> None:
         question = self.source.question
         self._size = first_page_size(question)
         self._bytes_each = float(bytes_each(question))
-        self._editable = editable_of(question)
+        self._pinning = Pinning(editable_of(question))
+        self._plain = compiled_plain(question.columns, self.source.catalogue, question.per)
 
     def run(self) -> None:
         """Ask until everything that the walk leaves is here; what had been asked for is still taken.
@@ -173,9 +176,9 @@ class Gathering:
         """Carry out a job, in one of the crew's threads."""
         match job:
             case PageJob(ask):
-                return fetch_page(self.source, ask)
+                return fetch_page(self.source, ask, self._pinning)
             case IdsJob(ids):
-                return fetch_by_ids(self.source, ids)
+                return fetch_by_ids(self.source, ids, self._pinning)
             case ArchiveJob(_, entries):
                 return self.reader.batch(entries)
             case _:
@@ -257,10 +260,7 @@ class Gathering:
         self.refused.update(fetched.refused)
         question = self.source.question
         if not question.reads_archives:
-            rows, problems = decode(
-                fetched.entries, question.columns, self.source.catalogue, per=question.per
-            )
-            lines = tuple(asdict(problem) for problem in problems)
+            rows, lines = self._rows_of(fetched)
             record = Record(covers=covers, n_listed=n_listed, total=total, problems=lines)
             self._put(fetched.entries, rows, record)
             return
@@ -270,6 +270,15 @@ class Gathering:
             self._windows.append(window)
         else:
             self._end(window)
+
+    def _rows_of(self, fetched: Fetched) -> tuple[pa.RecordBatch, tuple[dict[str, str], ...]]:
+        if self._plain is not None:
+            plain = self._plain.rows([entry.item for entry in fetched.entries])
+            if plain is not None:
+                return plain, ()
+        question = self.source.question
+        rows, problems = decode(fetched.entries, question.columns, self.source.catalogue, per=question.per)
+        return rows, tuple(asdict(problem) for problem in problems)
 
     def _take_archives(self, window: Window, batch: Batch) -> None:
         question = self.source.question
@@ -309,7 +318,7 @@ class Gathering:
         if not ids:
             self.writer.put(Page(known))
             return
-        self.writer.put(Page(known, rows, pins_of(entries, self._editable)))
+        self.writer.put(Page(known, rows, pins_of(entries)))
 
     def _learn(self, fetched: Fetched) -> None:
         """Let the size of the next pages follow the bytes and the time of this one."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from nomadquery.columns.arrays import arrow_schema
+from nomadquery.columns.pins import Pinning
 from nomadquery.columns.settle import observe, settled_batch, settled_schema
 from nomadquery.errors import CacheCorrupt, IncompleteResult, TransportError
 from nomadquery.fetch.custom import with_custom_sources
@@ -77,7 +78,7 @@ def preview(source: Source, n_rows: int) -> tuple[Any, int]:
     One request, and one more for archives and for each custom column.
     """
     source = with_custom_sources(source)
-    fetched = fetch_page(source, Ask(EVERYWHERE, Ledger(), min(n_rows, LARGEST_PAGE)))
+    fetched = fetch_page(source, Ask(EVERYWHERE, Ledger(), min(n_rows, LARGEST_PAGE)), Pinning())
     batch, _ = rows_of(fetched.entries, source, reader_for(source))
     shapes = observe([batch], batch.schema)
     return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), fetched.total

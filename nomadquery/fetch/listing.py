@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from nomadquery.columns.pins import EDITABLE, pins_of, pins_schema
+from nomadquery.columns.pins import EDITABLE, Pinning, pins_of, pins_schema
 from nomadquery.errors import IncompleteResult
 from nomadquery.fetch.crew import Crew, ended
 from nomadquery.fetch.pages import Source
@@ -75,11 +75,11 @@ def _walked(source: Source, walk: Walk, show: Callable[[int, int | None], None])
     import pyarrow as pa
 
     question = source.question
-    editable = editable_of(question)
+    pinning = Pinning(editable_of(question))
     size = min(LARGEST_PAGE, PAGE_BYTES // bytes_each(question))
     if question.sort is not None and question.limit is not None:
         size = question.limit  # one page in the server's order
-    crew: Crew[Ask, Fetched] = Crew(lambda ask: fetch_page(source, ask), source.n_places)
+    crew: Crew[Ask, Fetched] = Crew(lambda ask: fetch_page(source, ask, pinning), source.n_places)
     batches: list[pa.RecordBatch] = []
 
     def give() -> None:
@@ -97,7 +97,7 @@ def _walked(source: Source, walk: Walk, show: Callable[[int, int | None], None])
             else:
                 walk.answered(brought.job, Listing(fetched.ids, fetched.total, len(whole.ids)))
             give()
-            batches.append(pins_of(fetched.entries, editable))
+            batches.append(pins_of(fetched.entries))
             show(walk.n_here, walk.n_wanted)
     finally:
         crew.dismiss()

@@ -6,16 +6,17 @@ These are the jobs of `crew`; they wait for the server, and decode only the ids 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from nomadquery.columns.compiled import Listed, listed
+from nomadquery.columns.compiled import Listed
+from nomadquery.columns.pins import Pinning
 from nomadquery.errors import InvalidRequest, NomadError, ResponseFormatError, ServerFailure, Unreachable
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.walk import Ask
-from nomadquery.http.endpoints import LARGEST_PAGE
+from nomadquery.http.endpoints import LARGEST_PAGE, Page
 
 #: How a server fails over one entry among many: NOMAD's own 500, or an answer too large.
 _REFUSED: Final = frozenset({413, 500})
@@ -50,7 +51,7 @@ class Fetched:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def fetch_page(source: Source, ask: Ask) -> Fetched:
+def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:  # frozen
     """Return a page. Where the server fails over it or is too slow, its entries are asked for by their ids.
 
     Raises
@@ -61,15 +62,16 @@ def fetch_page(source: Source, ask: Ask) -> Fetched:
     began_s = time.monotonic()
     for _ in range(_MOST_ATTEMPTS):
         try:
-            page = source.page(ask)
+            page = readable(lambda: source.page(ask))
         except (InvalidRequest, ServerFailure, Unreachable) as error:
             if not (can_be_less(error) and ask.size > 1 and source.question.sort is None):
                 raise
-            return _page_by_ids(source, ask, began_s)
-        entries = listed(page.items)
+            return _page_by_ids(source, ask, pinning, began_s)
+        entries = pinning.listed(page.items)
         ids = [entry.entry_id for entry in entries]
         if source.question.sort is not None or is_in_place(ids, ask):
-            return Fetched(entries, page.total, ids, page.n_bytes, time.monotonic() - began_s)
+            took_s = time.monotonic() - began_s
+            return Fetched(entries, page.total, ids, page.n_bytes, took_s)
     raise ResponseFormatError(
         f"The server listed entries repeatedly, out of the order of their ids, or outside of what was asked, "
         f"{_MOST_ATTEMPTS} times after {ask.after or 'the beginning'}; the result could not be known to be "
@@ -77,7 +79,20 @@ def fetch_page(source: Source, ask: Ask) -> Fetched:
     )
 
 
-def fetch_by_ids(source: Source, ids: Sequence[str]) -> Fetched:
+def readable(ask: Callable[[], Page]) -> Page:
+    """Return a page; an answer that cannot be read is asked for again.
+
+    Of large answers the transport does not look at every byte, since whoever reads them does.
+    """
+    for _ in range(_MOST_ATTEMPTS - 1):
+        try:
+            return ask()
+        except ResponseFormatError:
+            continue
+    return ask()
+
+
+def fetch_by_ids(source: Source, ids: Sequence[str], pinning: Pinning) -> Fetched:
     """Return the entries that are known by id, halved around those that the server cannot serve.
 
     Entries that are gone, or may not be seen, are left out.
@@ -87,7 +102,7 @@ def fetch_by_ids(source: Source, ids: Sequence[str]) -> Fetched:
     refused: dict[str, str] = {}
     n_bytes = 0
     for start in range(0, len(ids), LARGEST_PAGE):
-        n_bytes += _asked(source, ids[start : start + LARGEST_PAGE], entries, refused)
+        n_bytes += _asked(source, ids[start : start + LARGEST_PAGE], pinning, entries, refused)
     entries.sort(key=lambda entry: entry.entry_id)
     return Fetched(entries, len(ids), ids, n_bytes, time.monotonic() - began_s, refused)
 
@@ -119,17 +134,19 @@ def is_in_place(ids: Sequence[str], ask: Ask) -> bool:
     return is_after and is_within and all(one < other for one, other in pairwise(ids))
 
 
-def _page_by_ids(source: Source, ask: Ask, began_s: float) -> Fetched:
+def _page_by_ids(source: Source, ask: Ask, pinning: Pinning, began_s: float) -> Fetched:
     ids, total = source.ids_of(ask)
-    found = fetch_by_ids(source, ids)
+    found = fetch_by_ids(source, ids, pinning)
     took_s = time.monotonic() - began_s
     return Fetched(found.entries, total, ids, found.n_bytes, took_s, found.refused)
 
 
-def _asked(source: Source, ids: Sequence[str], entries: list[Listed], refused: dict[str, str]) -> int:
+def _asked(
+    source: Source, ids: Sequence[str], pinning: Pinning, entries: list[Listed], refused: dict[str, str]
+) -> int:
     """Add the entries to ``entries``; return the size of the answers."""
     try:
-        page = source.documents_of(ids)
+        page = readable(lambda: source.documents_of(ids))
     except (InvalidRequest, ServerFailure, Unreachable) as error:
         if not can_be_less(error):
             raise
@@ -139,8 +156,8 @@ def _asked(source: Source, ids: Sequence[str], entries: list[Listed], refused: d
             refused[ids[0]] = f"the server could not serve it: {in_short(error)}"
             return 0
         middle = len(ids) // 2
-        first = _asked(source, ids[:middle], entries, refused)
-        return first + _asked(source, ids[middle:], entries, refused)
+        first = _asked(source, ids[:middle], pinning, entries, refused)
+        return first + _asked(source, ids[middle:], pinning, entries, refused)
     wanted = set(ids)
-    entries += [entry for entry in listed(page.items) if entry.entry_id in wanted]
+    entries += [entry for entry in pinning.listed(page.items) if entry.entry_id in wanted]
     return page.n_bytes

@@ -23,7 +23,7 @@ FIRST_PAGE: Final = 2_000
 LARGEST_PAGE: Final = 10_000
 PAGE_WITH_ARCHIVES: Final = 200
 LARGEST_SORTED: Final = 10_000
-PAGE_BYTES: Final = 10 << 20
+PAGE_BYTES: Final = 6 << 20
 PAGE_S: Final = 10.0
 FIRST_BATCH: Final = 50
 #: Of a table whose pages are asked for side by side, the least entries of a page; so many pages at once.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
 
 from nomadquery.errors import InvalidRequest, NomadError, NotAuthenticated, Unreachable
 from nomadquery.http.auth import ANONYMOUS, Credentials, Identity, Login
@@ -37,12 +37,13 @@ from nomadquery.http.message import (
     is_own_failure,
     not_json,
 )
-from nomadquery.http.pace import Attempt, Pace, Policy, Slot, pause_before_retry
+from nomadquery.http.pace import Attempt, Pace, Policy, Slot, done_of, pause_before_retry
 
 _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 10.0
 _MOST_REDIRECTS = 5
+_LARGE_BYTES = 1 << 18
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -256,7 +257,7 @@ class Transport:
             outcome = self._attempt(request, headers)
             if isinstance(outcome, Reply):
                 self._is_contacted = True
-                if outcome.is_ok and (not _promises_json(request, outcome) or is_json(outcome.body)):
+                if outcome.is_ok and (not _promises_json(request, outcome) or _looks_whole(outcome.body)):
                     return outcome
             attempt = Attempt(
                 number,
@@ -276,20 +277,20 @@ class Transport:
             self._sleep(pause_s)
 
     def _attempt(self, request: Request, headers: Headers) -> Reply | WireFailure:
-        with nullcontext(Slot(0.0)) if self._pace is None else self._pace.slot(request.kind) as slot:
+        with nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind) as slot:
             began_s = time.perf_counter()
             outcome: Reply | WireFailure
             try:
                 outcome = self._wire.exchange(request, headers)
             except WireFailure as failure:
                 outcome = failure.with_traceback(None)  # its frames hold what was sent
-            took_ms = 1e3 * (time.perf_counter() - began_s)
+            took_s = time.perf_counter() - began_s
+            slot.done = done_of(outcome, took_s=took_s, now_s=self._clock())
             if isinstance(outcome, WireFailure):
-                _log.debug("%s: %s, %.0f ms", request, outcome.kind, took_ms)
+                _log.debug("%s: %s, %.0f ms", request, outcome.kind, 1e3 * took_s)
                 return outcome
-            slot.is_refused = outcome.status in (429, 503)
-            slot.is_answered = outcome.status < 500 and not slot.is_refused
-            _log.debug("%s: %d, %.0f ms, %d bytes", request, outcome.status, took_ms, len(outcome.body))
+            n_bytes = len(outcome.body)
+            _log.debug("%s: %d, %.0f ms, %d bytes", request, outcome.status, 1e3 * took_s, n_bytes)
             return outcome
 
     def _error(self, request: Request, failure: Reply | WireFailure, attempt: Attempt) -> NomadError:
@@ -306,6 +307,13 @@ def asks_for_less(outcome: Reply | WireFailure) -> bool:
     if isinstance(outcome, WireFailure):
         return outcome.kind == "timeout"
     return outcome.status == 504 or is_own_failure(outcome)
+
+
+def _looks_whole(body: bytes) -> bool:
+    """Return whether a body is JSON; of a large one only the ends are looked at, the rest by its reader."""
+    if len(body) < _LARGE_BYTES:
+        return is_json(body)
+    return body[:1] in b"{[" and body[-16:].rstrip()[-1:] in b"}]"
 
 
 def _promises_json(request: Request, reply: Reply) -> bool:
@@ -344,8 +352,20 @@ def _body_of(request: Request) -> tuple[bytes | None, dict[str, str]]:
     return text.encode(), {"Content-Type": "application/json"}
 
 
+def _whole_body(response: requests.Response) -> bytes:
+    """Return the body in one piece: ``requests`` would put it together from pieces of ten kilobytes."""
+    try:
+        return response.raw.read(decode_content=True) or b""
+    except ProtocolError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    except DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error) from error
+    except ReadTimeoutError as error:
+        raise requests.ConnectionError(error) from error
+
+
 def _whole_reply(response: requests.Response) -> Reply:
-    body = response.content
+    body = _whole_body(response)
     promised = response.headers.get("Content-Length", "")
     # urllib3 before 2.0 takes a connection closed early for the end of the body
     if promised.isdigit() and response.request.method != "HEAD" and response.raw.tell() < int(promised):

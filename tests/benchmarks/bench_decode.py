@@ -27,7 +27,6 @@ from nomadquery.columns.required import archive_required
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.column import Column
 from nomadquery.query.phrases import read_column
-from tests.benchmarks.bench_table import a_document
 
 CATALOGUE = catalogue_for("2.0.0")
 Columns = tuple[PlannedColumn, ...]
@@ -41,6 +40,29 @@ def planned(names: Sequence[str], section: str | None = None) -> tuple[Columns, 
         path, rule, unit = read_column(name)
         columns.append(Column(f"column_{number}", path, rule, unit))
     return plan_columns(columns, CATALOGUE, per)
+
+
+def a_document(number: int, chance: random.Random) -> dict[str, Any]:
+    """Return a search document with the included fields; some lack a gap."""
+    elements = chance.sample(["Al", "Cs", "Ga", "I", "N", "O", "Pb", "Si", "Ti"], chance.randint(1, 4))
+    gaps = [
+        {"index": index, "value": chance.random() * 1e-18, "type": chance.choice(["direct", "indirect"])}
+        for index in range(chance.randint(0, 2))
+    ]
+    return {
+        "entry_id": f"{number:028d}",
+        "upload_create_time": f"2024-01-{1 + number % 28:02d}T03:04:05.678000+00:00",
+        "results": {
+            "material": {
+                "chemical_formula_reduced": "".join(sorted(elements)),
+                "elements": sorted(elements),
+                "n_elements": len(elements),
+                "symmetry": {"space_group_symbol": chance.choice(["Fm-3m", "Pm-3m", "P1"])},
+            },
+            "method": {"simulation": {"program_name": chance.choice(["VASP", "FHI-aims", "exciting"])}},
+            "properties": {"electronic": {"band_gap": gaps}},
+        },
+    }
 
 
 def an_archive(chance: random.Random, n_steps: int, n_atoms: int) -> dict[str, Any]:
