@@ -18,9 +18,9 @@ def shell(tmp_path: Path) -> Shell:
     return a_shell(tmp_path)
 
 
-def add(shell: Shell, entry_id: str, **metadata: object) -> None:
+def add(shell: Shell, entry_id: str, *, published: bool = True) -> None:
     with LocalStore(Path(shell.deployment)) as store:
-        store.add_archives([an_archive(entry_id, **metadata)])
+        store.add_archives([an_archive(entry_id, published=published)])
 
 
 def test_update_says_what_changed_and_gives_the_table(shell: Shell) -> None:

@@ -178,7 +178,7 @@ class Walk:
 
     def _begin_cutting(self, n_left: float) -> None:
         """Share what is left among the places."""
-        self._fair = max(_WORTH_CUTTING, n_left / self.n_places)
+        self._fair = max(_WORTH_CUTTING, n_left / max(1, self.n_places))
 
     def _is_cuttable(self, size: int) -> bool:
         """Return whether pages may be asked for side by side: the total is known, ids are spread evenly."""

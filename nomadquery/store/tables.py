@@ -605,12 +605,18 @@ def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> p
     fields = []
     for new, old in zip(settled, kept, strict=True):
         shape = shapes.get(new.name)
-        if shape is not None and not shape.kinds:
+        if shape is not None and not shape.kinds and shape.n_levels in {0, _n_levels(old.type)}:
             new = old  # noqa: PLW2901  # the same column
         if not new.equals(old, check_metadata=True):
             raise OtherTypes(new.name)
         fields.append(new)
     return pa.schema(fields, metadata=settled.metadata)
+
+
+def _n_levels(kind: pa.DataType) -> int:
+    import pyarrow as pa
+
+    return 1 + _n_levels(kind.value_type) if pa.types.is_list(kind) else 0
 
 
 def _line(lack: Lack) -> dict[str, str]:
