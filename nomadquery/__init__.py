@@ -8,23 +8,39 @@ from nomadquery.frames import register_accessor_if_loaded
 if TYPE_CHECKING:
     from nomadquery.client import Nomad
     from nomadquery.frames import concat
+    from nomadquery.locked import from_lock
     from nomadquery.query.quantity import Q, optimade, within
     from nomadquery.query.query import Query
     from nomadquery.search import Search, Table
+    from nomadquery.store.pins import Lock
     from nomadquery.units import ureg
 
-__all__ = ["Nomad", "Q", "Query", "Search", "Table", "concat", "optimade", "ureg", "within"]
+__all__ = [
+    "Lock",
+    "Nomad",
+    "Q",
+    "Query",
+    "Search",
+    "Table",
+    "concat",
+    "from_lock",
+    "optimade",
+    "ureg",
+    "within",
+]
 __version__ = "0.1.0"
 
 #: Where each public name lives; its room is imported when the name is first used, so that the
 #: command line and other tools start without the transport, the tables and the catalogue.
 _ROOMS = {
+    "Lock": "store.pins",
     "Nomad": "client",
     "Q": "query.quantity",
     "Query": "query.query",
     "Search": "search",
     "Table": "search",
     "concat": "frames",
+    "from_lock": "locked",
     "optimade": "query.quantity",
     "ureg": "units",
     "within": "query.quantity",

@@ -7,23 +7,26 @@ knows of custom quantities.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nomadquery.columns.item_filters import without_schemas
-from nomadquery.columns.plan import plan_columns, plan_per
-from nomadquery.errors import NotExpressible, QueryError
+from nomadquery.columns.plan import plan_columns, plan_per, spelled_out
+from nomadquery.errors import CacheCorrupt, NotExpressible, QueryError
 from nomadquery.fetch.plan import Question, check_sort
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.column import Column
-from nomadquery.query.criteria import Criterion, canonical, has_optimade, quantities_of
-from nomadquery.query.path import Path
+from nomadquery.query.criteria import Criterion, HasAny, canonical, has_optimade, quantities_of, to_plain
+from nomadquery.query.path import Path, path_of
 from nomadquery.query.phrases import read_column
+from nomadquery.query.plain import column_of_plain, plain_column, tree_of
 from nomadquery.query.quantity import QuantityPath, column_of
 from nomadquery.query.query import Query
-from nomadquery.query.resolve import UNCHECKED, Resolver, full_name
+from nomadquery.query.resolve import UNCHECKED, Resolver, full_name, stated
 from nomadquery.session import Session
+from nomadquery.store.pins import Lock
 
 OWNERS: Final = ("public", "visible", "all", "user", "shared", "staging", "admin")
 DEFAULT_COLUMNS: Final = (
@@ -37,6 +40,24 @@ DEFAULT_COLUMNS: Final = (
     "uploaded",
     "doi",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The lock whose entries are wanted, whatever the query finds now.
+
+    Attributes
+    ----------
+    lock : Lock
+    accepts : bool
+        Whether entries may be as they are now, or gone.
+    sha256 : str
+        Of the lock.
+    """
+
+    lock: Lock
+    accepts: bool
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,8 @@ class Wanted:
     needed : tuple of str
         The columns without a value of which a row is left out.
     page_size : int or None
+    pinned : Pinned or None
+        The entries, where a lockfile says them.
     """
 
     owner: str
@@ -67,6 +90,7 @@ class Wanted:
     per: Path | None = None
     needed: tuple[str, ...] = ()
     page_size: int | None = None
+    pinned: Pinned | None = None
 
 
 def joined(session: Session, criteria: Sequence[Query | Mapping[str, Any]]) -> tuple[Query, str | None]:
@@ -197,8 +221,12 @@ def drafted(session: Session, query: Query, wanted: Wanted) -> Question:
     """
     release = session.release()
     catalogue = catalogue_for(release)
-    asked = resolved_as_typed(query.criterion, catalogue)
-    if session.deployment.in_process and has_optimade(asked):
+    pinned = wanted.pinned
+    if pinned is None:
+        asked = resolved_as_typed(query.criterion, catalogue)
+    else:
+        asked = tree_of(pinned.lock.question["query"])
+    if pinned is None and session.deployment.in_process and has_optimade(asked):
         raise NotExpressible(
             f"The deployment {session.deployment.name} runs inside this process and cannot evaluate OPTIMADE "
             "filters. Say it with Q (Q.elements.has_all(...), Q.n_elements == 2), or ask a NOMAD server."
@@ -218,19 +246,82 @@ def drafted(session: Session, query: Query, wanted: Wanted) -> Question:
         per=per,
         page_size=wanted.page_size,
         state=session.state(),
+        pinned=None if pinned is None else pinned.sha256,
     )
 
 
-def completed(session: Session, query: Query, question: Question) -> Question:
-    """Return the question with the tree to send: custom quantities with their schemas.
+def completed(session: Session, query: Query, question: Question, pinned: Pinned | None = None) -> Question:
+    """Return the question with the tree to send: custom quantities with their schemas, or pinned ids.
 
     Raises
     ------
     QuantityNotFound
         If the server knows no schema of a custom quantity, or several.
     """
+    if pinned is not None:
+        ids = pinned.lock.entries["entry_id"].to_pylist()
+        return replace(question, criterion=canonical(HasAny("entry_id", tuple(ids))))
     schemas = {name: session.schemas_of(name, question.owner) for name in _open_names(query.criterion)}
     return replace(question, criterion=query.resolved(catalogue_for(question.release), schemas))
+
+
+def plain_question(question: Question, wanted: Wanted) -> dict[str, Any]:
+    """Return what builds the table again, as JSON: for a lockfile."""
+    sort = question.sort
+    plain = {
+        "query": to_plain(question.asked),
+        "columns": [plain_column(spelled_out(column)) for column in wanted.columns],
+        "per": None if question.per is None else question.per.section,
+        "sort": None if sort is None else [sort.quantity, sort.descending],
+        "limit": question.limit,
+        "drop_missing": list(wanted.needed),
+    }
+    return dict(json.loads(json.dumps(plain)))
+
+
+def wanted_of(lock: Lock, *, accepts: bool) -> tuple[Query, Wanted]:
+    """Return the query and all else that a lock says.
+
+    Raises
+    ------
+    CacheCorrupt
+        If it cannot be read.
+    """
+    question = lock.question
+    try:
+        tree = tree_of(question["query"])
+        sort, per = question["sort"], question["per"]
+        wanted = Wanted(
+            owner=lock.owner,
+            columns=tuple(map(column_of_plain, question["columns"])),
+            is_chosen=True,
+            sort=None if sort is None else (str(sort[0]), bool(sort[1])),
+            limit=question["limit"],
+            per=None if per is None else path_of(per),
+            needed=tuple(question["drop_missing"]),
+            pinned=Pinned(lock, accepts, lock.sha256),
+        )
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise CacheCorrupt(f"The question of {lock!r} cannot be read ({error!r}). Get it anew.") from error
+    try:
+        return Query(stated(tree, catalogue_for(lock.release))), wanted
+    except QueryError:
+        return Query(tree), wanted  # of a release that knew other names: only shown
+
+
+def check_unpinned(wanted: Wanted, what: str) -> None:
+    """Refuse to ask another question of the entries of a lock.
+
+    Raises
+    ------
+    QueryError
+        If they are pinned.
+    """
+    if wanted.pinned is not None:
+        raise QueryError(
+            f"{what} would be another question, and the entries of a lock are pinned. Take other columns of "
+            "them with .select(...), or ask anew: nomad.entries(...)."
+        )
 
 
 def schemas_for(session: Session, path: str | QuantityPath, owner: str) -> dict[str, tuple[str, ...]]:

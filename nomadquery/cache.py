@@ -1,4 +1,4 @@
-"""The tables and archives kept on this machine: `list_tables`, `describe`, `remove`, `clear`, `verify`.
+"""What is kept on this machine: `list_tables`, `describe`, `remove`, `clear`, `verify`, `pack`, `unpack`.
 
 ::
 
@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nomadquery.errors import InvalidRequest
+from nomadquery.errors import InvalidRequest, QueryError
 from nomadquery.http.deployment import find_deployment
 from nomadquery.session import cache_folder
 from nomadquery.store.cache import (
@@ -28,6 +28,7 @@ from nomadquery.store.cache import (
     kept_data,
     remove_kept,
 )
+from nomadquery.store.packs import read_pack, write_pack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +113,8 @@ def clear(*, folder: str | Path | None = None) -> list[str]:
 def verify(*keys: str, folder: str | Path | None = None) -> pd.DataFrame:
     """Return ``key``, ``rows`` and ``damage`` (null where there is none) after reading tables to their end.
 
+    Files are compared with the SHA-256 that was noted when they were written.
+
     Without ``keys`` all tables are read.
 
     Raises
@@ -125,6 +128,43 @@ def verify(*keys: str, folder: str | Path | None = None) -> pd.DataFrame:
     tables = [find_kept(where, key) for key in keys] if keys else kept_data(where)
     rows = [(table.key, table.n_rows, damage_in(table)) for table in tables]
     return pd.DataFrame(rows, columns=["key", "rows", "damage"]).astype({"damage": "string"})
+
+
+def pack(*keys: str, to: str | Path, folder: str | Path | None = None) -> Path:
+    """Write tables and archives into one file, for a machine without a network; return its path.
+
+    ``keys`` are those of `list_tables`, or their first letters.
+
+    Raises
+    ------
+    CacheError
+        If no table, or several, have a key that begins so; if one is not complete, or damaged.
+    """
+    where = _folder(folder)
+    if not keys:
+        raise QueryError("pack(...) takes the keys of the tables: nomadquery cache list shows them.")
+    found = {kept.key: kept for kept in (find_kept(where, key) for key in keys)}
+    return write_pack(where, list(found.values()), Path(to).expanduser())
+
+
+def unpack(file: str | Path, *, folder: str | Path | None = None) -> pd.DataFrame:
+    """Put the tables of a packed file into the cache folder; return ``key``, ``rows``, ``outcome`` of each.
+
+    ``outcome`` is ``unpacked``, ``here already`` or ``newer here``: a newer table stays. All hashes are
+    compared before anything is written. Afterwards ``offline=True`` gives the tables.
+
+    Raises
+    ------
+    UnsafeContent
+        If the file holds names that no pack has.
+    CacheCorrupt, CacheFormatTooNew
+        If it is damaged, no pack, or written by a newer nomadquery.
+    """
+    import pandas as pd
+
+    done = read_pack(_folder(folder), Path(file).expanduser())
+    rows = [(one.key, one.n_rows, one.outcome) for one in done]
+    return pd.DataFrame(rows, columns=["key", "rows", "outcome"])
 
 
 def _folder(given: str | Path | None) -> Path:

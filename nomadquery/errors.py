@@ -254,7 +254,20 @@ class WriteNotNamed(UploadError):
 
 
 class LockMismatch(NomadError):
-    """The server no longer holds what the lockfile pins."""
+    """The server no longer holds what the lockfile pins.
+
+    Attributes
+    ----------
+    changed : tuple of str
+        Ids of entries that were processed again, or edited, since.
+    removed : tuple of str
+        Ids of entries that are gone, or may not be seen.
+    """
+
+    def __init__(self, message: str, *, changed: tuple[str, ...] = (), removed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.changed = changed
+        self.removed = removed
 
 
 class UnsafeContent(NomadError):

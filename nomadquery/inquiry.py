@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nomadquery.asking import Wanted, completed, drafted
+from nomadquery.asking import Wanted, check_unpinned, completed, drafted, plain_question
 from nomadquery.columns.arrays import arrow_schema
 from nomadquery.columns.plan import plan_columns, plan_per
 from nomadquery.columns.planned import PlannedColumn
 from nomadquery.errors import CacheCorrupt, CacheError, IncompleteResult, QueryError
 from nomadquery.fetch.harvest import harvest
+from nomadquery.fetch.listing import listed_pins
 from nomadquery.fetch.pages import Source
-from nomadquery.fetch.plan import Question, TablePlan, facts_of, kept_words, key_of, plan_of
+from nomadquery.fetch.pinning import agrees, check_unchanged, harvest_pinned
+from nomadquery.fetch.plan import (
+    Question,
+    TablePlan,
+    editable_of,
+    facts_of,
+    kept_words,
+    key_of,
+    plan_of,
+    query_body,
+)
+from nomadquery.fetch.progress import Progress
+from nomadquery.fetch.updating import update_table
 from nomadquery.fetch.wishes import Wishes, is_servable, kept, warn_of_damage
+from nomadquery.http.deployment import find_deployment
 from nomadquery.http.pace import IN_FLIGHT
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.query import Query
 from nomadquery.session import Session
+from nomadquery.store.pins import Changes, Lock
 from nomadquery.store.tables import Manifest, TableStore
 from nomadquery.store.view import View
 
@@ -58,7 +75,7 @@ class Inquiry:
     def completed(self, wishes: Wishes) -> Question:
         """Return the question as it is sent; asks searches inside, and for schemas."""
         query = self.ready(wishes)
-        return completed(self.session, query, self.drafted(query))
+        return self._completed(query, self.drafted(query))
 
     def source(self, question: Question) -> Source:
         """Return where the pages of the question come from."""
@@ -72,21 +89,62 @@ class Inquiry:
             raise CacheError(self.session.missing_offline(self.wanted.owner))
         query = self.ready(wishes)
         question = self.drafted(query)
-        store = self.session.kept_store(key_of(question))
+        store = self._place(question)
         known = kept(store, question, wishes)
-        if known is not None:
-            return store, known, question
-        if self.session.current_release() != question.release:
-            question = self.drafted(query)
-        question = completed(self.session, query, question)
+        if known is None:
+            if self.session.current_release() != question.release:
+                question = self.drafted(query)
+            question = self._completed(query, question)
+            store = self.session.writable_store(key_of(question))
+            again = partial(self.harvested, replace(wishes, refresh=False))
+            with _going_on(again, store, question):
+                known = self._fetched(store, question, wishes)
+        if self.wanted.pinned is not None and not self.wanted.pinned.accepts:
+            check_unchanged(known, self.session.deployment.name)
+        return store, known, question
+
+    def updated(self, wishes: Wishes) -> Changes:
+        """Bring the kept table up to date; searches inside are asked anew."""
+        check_unpinned(self.wanted, "update()")
+        query = self.ready(replace(wishes, refresh=True))
+        self.session.current_release()
+        question = self._completed(query, self.drafted(query))
         store = self.session.writable_store(key_of(question))
-        try:
-            return store, harvest(store, self.source(question), wishes), question
-        except IncompleteResult as error:
-            schema = arrow_schema(question.columns, question.per)
-            goes_on = replace(wishes, refresh=False)
-            error.can_go_on(partial(self.harvested, goes_on), partial(store.arrived, schema))
-            raise
+        with _going_on(partial(self.updated, replace(wishes, refresh=False)), store, question):
+            return update_table(store, self.source(question), wishes)
+
+    def locked(self, wishes: Wishes) -> Lock:
+        """Return the table pinned: as it is kept, else as the server lists its entries now."""
+        if self.wanted.pinned is not None:
+            self.harvested(wishes)
+        query, manifest = self._kept_ready(), self.kept_manifest()
+        if query is not None and manifest is not None:
+            question = self.drafted(query)
+            pins = self._place(question).pins(manifest)
+            fetched_at = str(manifest.facts.get("fetched_at"))
+        elif wishes.offline:
+            raise CacheError(
+                "This table is not kept on this machine, and offline=True forbids asking which entries "
+                "it has."
+            )
+        else:
+            query = self.ready(wishes)
+            self.session.current_release()
+            question = self._completed(query, self.drafted(query))
+            fetched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            with Progress(wishes.progress, "listing") as progress:
+                pins = listed_pins(self.source(question), progress.show)
+        return Lock(
+            deployment=_named(self.session),
+            api_base=question.deployment,
+            release=question.release,
+            owner=question.owner,
+            query=self._sent_query(query, question),
+            question=plain_question(question, self.wanted),
+            editable=editable_of(question),
+            fetched_at=fetched_at,
+            entries=pins,
+        )
 
     def viewed(self, wishes: Wishes) -> tuple[View, Question]:
         """Return the complete table as it is read, fetching what is missing of it."""
@@ -125,7 +183,7 @@ class Inquiry:
         lines = list(manifest.problems)
         if self.wanted.needed:
             query = self.ready(Wishes(offline=wishes.offline))
-            store = self.session.kept_store(key_of(self.drafted(query)))
+            store = self._place(self.drafted(query))
             n_dropped = View(store, manifest, self.wanted.needed).n_dropped()
             why = f"{n_dropped} of {manifest.n_rows} rows without a value were left out by drop_missing"
             if n_dropped:
@@ -134,6 +192,9 @@ class Inquiry:
 
     def entry_ids(self, wishes: Wishes) -> tuple[str, ...]:
         """Return the ids of all entries that match, in order."""
+        if self.wanted.pinned is not None:
+            store, manifest, _ = self.harvested(wishes)
+            return tuple(sorted(store.pins(manifest)["entry_id"].to_pylist()))
         bare = self._bare()
         return tuple(bare.arrow_table(wishes)[0]["entry_id"].to_pylist())
 
@@ -154,13 +215,15 @@ class Inquiry:
             return plan_of(self.drafted(self.query), catalogue, None, None, asked_first=inner)
         question = self.drafted(query)
         try:
-            manifest, damage = self.session.kept_store(key_of(question)).manifest(), ""
+            manifest, damage = self._place(question).manifest(), ""
         except CacheCorrupt as error:
             manifest, damage = None, f"nothing that can be used: {error}"
         is_served = manifest is not None and is_servable(manifest, question, wishes)
         total = manifest.n_entries if manifest is not None and (is_served or wishes.offline) else None
-        if total is None and not wishes.offline:
-            question = completed(self.session, query, question)
+        if self.wanted.pinned is not None:
+            question, total = self._completed(query, question), self.wanted.pinned.lock.n_entries
+        elif total is None and not wishes.offline:
+            question = self._completed(query, question)
             total = self.source(question).count()
         inner = [f"{_in_one_line(search)}; kept" for _, search in self.query.asked_first]
         plan = plan_of(question, catalogue, manifest, total, asked_first=inner, is_served=is_served)
@@ -200,7 +263,7 @@ class Inquiry:
         """Return the entry ids if they are kept and given without asking."""
         if not self.session.knows_enough(self.wanted.owner):
             return None
-        bare = self._bare()
+        bare = self if self.wanted.pinned is not None else self._bare()
         query = bare._kept_ready()
         manifest = None if query is None else bare._manifest(query)
         if query is None or manifest is None:
@@ -214,7 +277,61 @@ class Inquiry:
         return replace(self, wanted=replace(self.wanted, columns=(), per=None, needed=()))
 
     def _manifest(self, query: Query) -> Manifest | None:
-        return self.session.kept_store(key_of(self.drafted(query))).manifest()
+        return self._place(self.drafted(query)).manifest()
+
+    def _completed(self, query: Query, question: Question) -> Question:
+        return completed(self.session, query, question, self.wanted.pinned)
+
+    def _place(self, question: Question) -> TableStore:
+        """Return the folder where the table is, or would be, kept.
+
+        The entries of a lock may be kept as the table that the lock was made of.
+        """
+        store, pinned = self.session.kept_store(key_of(question)), self.wanted.pinned
+        if pinned is None or (store.folder / "manifest.json").exists():
+            return store
+        original = self.session.kept_store(key_of(replace(question, pinned=None)))
+        with_edits = self._pins_edits(question)
+        return original if agrees(original, pinned.lock.entries, with_edits=with_edits) else store
+
+    def _fetched(self, store: TableStore, question: Question, wishes: Wishes) -> Manifest:
+        source, pinned = self.source(question), self.wanted.pinned
+        if pinned is None:
+            return harvest(store, source, wishes)
+        with_edits = self._pins_edits(question)
+        return harvest_pinned(store, source, pinned.lock.entries, wishes, with_edits=with_edits)
+
+    def _pins_edits(self, question: Question) -> bool:
+        """Return whether the lock pins the metadata that the columns show, so that edits can be compared."""
+        pinned = self.wanted.pinned
+        return pinned is not None and pinned.lock.editable == editable_of(question)
+
+    def _sent_query(self, query: Query, question: Question) -> dict[str, Any] | None:
+        """Return NOMAD's JSON of the query, ``None`` where only a server could complete it."""
+        if self.wanted.pinned is not None:
+            known = self.wanted.pinned.lock.query
+            return None if known is None else dict(known)
+        try:
+            return query_body(self._completed(query, question), catalogue_for(question.release))
+        except CacheError:
+            return None
+
+
+def _named(session: Session) -> str:
+    """Return what a client is called with to reach the same deployment: its name, or else its address."""
+    deployment = session.deployment
+    is_found = find_deployment(deployment.name).api_base == deployment.api_base
+    return deployment.name if is_found else deployment.api_base
+
+
+@contextmanager
+def _going_on(again: Callable[[], object], store: TableStore, question: Question) -> Iterator[None]:
+    """Have an incomplete result say how it goes on, and give what arrived."""
+    try:
+        yield
+    except IncompleteResult as error:
+        error.can_go_on(again, partial(store.arrived, arrow_schema(question.columns, question.per)))
+        raise
 
 
 def _in_one_line(search: object) -> str:

@@ -32,6 +32,7 @@ from nomadquery.frames import register_accessor
 from nomadquery.inquiry import Inquiry
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.path import dotted
+from nomadquery.store.pins import Changes, Lock
 from nomadquery.store.view import View
 
 if TYPE_CHECKING:
@@ -165,6 +166,46 @@ class Results:
 
         lines = self._inquiry.problems(self._wishes())
         return pd.DataFrame(lines, columns=["entry_id", "path", "why"], dtype="string")
+
+    # -- keeping it up to date ----------------------------------------------------------------
+
+    def update(self, *, progress: bool | None = None) -> Changes:
+        """Bring the kept table up to date and return what changed: ``added``, ``changed``, ``removed``.
+
+        All hits are listed with the times of their last processing (10,000 a request), and only what is new,
+        processed again, or edited in what the table shows is fetched. What is no hit any more goes. A table
+        that was never fetched is fetched, so that one script does for the first and every later run; one
+        with a ``limit`` is fetched anew. What an update that was stopped had fetched is not fetched again.
+
+        What archives of *other* entries hold, reached through references, is not looked at: use
+        ``refresh=True`` for that.
+
+        Raises
+        ------
+        IncompleteResult
+            If an entry could not be had; the same call continues, and the old table is given until then.
+        """
+        wishes = self._wishes(progress=progress)
+        if wishes.offline:
+            raise QueryError("update() asks the server, and this client is offline. Leave out offline=True.")
+        return self._inquiry.updated(wishes)
+
+    def lock(self, path: str | Path | None = None, *, progress: bool | None = None) -> Lock:
+        """Pin the table: write question, entry ids and times to a lockfile (JSON; ``.gz`` compresses it).
+
+        A table that is kept whole is pinned as it is kept. Else ids and times alone are listed by the server,
+        so that a lock can be made before the table is fetched. `nomadquery.from_lock` gives the table again,
+        here or elsewhere. Without a ``path`` nothing is written.
+
+        Raises
+        ------
+        CacheError
+            If the file cannot be written; offline, if the table is not kept whole.
+        """
+        lock = self._inquiry.locked(self._wishes(progress=progress))
+        if path is not None:
+            lock.write(path)
+        return lock
 
     # -- structures -------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from nomadquery.asking import (
     DEFAULT_COLUMNS,
     Wanted,
+    check_unpinned,
     checked_columns,
     checked_owner,
     chosen_columns,
@@ -59,6 +60,7 @@ class Search(Results):
     def where(self, *criteria: Query | Mapping[str, Any]) -> Search:
         """Return the search narrowed to entries that also satisfy ``criteria``; its owner stays."""
         inquiry = self._inquiry
+        check_unpinned(inquiry.wanted, "where(...)")
         query, owner = joined(inquiry.session, (inquiry.query, *criteria))
         if owner not in {None, inquiry.wanted.owner}:
             raise QueryError(
@@ -69,6 +71,7 @@ class Search(Results):
 
     def owner(self, owner: str) -> Search:
         """Return the search among other entries: ``public``, ``visible``, ``user`` …"""
+        check_unpinned(self._inquiry.wanted, "owner(...)")
         return self._with(owner=checked_owner(owner, self._inquiry.session))
 
     def select(self, *columns: str | QuantityPath, **named: str | QuantityPath) -> Search:
@@ -125,6 +128,7 @@ class Search(Results):
 
     def sort(self, path: str | QuantityPath, *, descending: bool = False) -> Search:
         """Return the search in another order; goes with ``limit(n)``, n at most 10,000."""
+        check_unpinned(self._inquiry.wanted, "sort(...)")
         name = path if isinstance(path, str) else column_of(path, "sort").quantity
         return self._with(sort=(name, descending))
 
@@ -132,6 +136,7 @@ class Search(Results):
         """Return the search for the first ``n_entries``; without ``sort`` the first by entry id."""
         if isinstance(n_entries, bool) or not isinstance(n_entries, int) or n_entries < 1:
             raise QueryError(f"limit takes a number of entries, at least 1, not {n_entries!r}.")
+        check_unpinned(self._inquiry.wanted, "limit(...)")
         return self._with(limit=n_entries)
 
     def page_size(self, n_entries: int) -> Search:
@@ -307,6 +312,7 @@ class Search(Results):
         inquiry, wanted = self._inquiry, self._inquiry.wanted
         names = ", ".join(["entry_id", *(column.name for column in wanted.columns)])
         limited = f".limit({wanted.limit})" if wanted.limit is not None else ""
+        limited += "" if wanted.pinned is None else f", {wanted.pinned.lock.n_entries:,} entries of a lock"
         limited += f", a row for each {dotted(wanted.per)}" if wanted.per is not None else ""
         return (
             f"<search of {inquiry.session.deployment.name} ({wanted.owner}){limited}: {inquiry.query!r}\n"

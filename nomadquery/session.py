@@ -39,6 +39,7 @@ from nomadquery.local.demo import open_demo
 from nomadquery.local.store import LocalStore
 from nomadquery.local.wire import LocalWire
 from nomadquery.query.catalogue import Catalogue, catalogue_for
+from nomadquery.store.cache import release_note
 from nomadquery.store.files import is_writable, read_json, temporary_folder, write_json
 from nomadquery.store.tables import TableStore
 
@@ -286,8 +287,7 @@ class Session:
         return cache / "tables" / key
 
     def _info_file(self) -> Path:
-        host = "".join(c if c.isalnum() else "-" for c in self.deployment.api_base)
-        return self.folder / "deployments" / f"{host}.json"
+        return release_note(self.folder, self.deployment.api_base)
 
     def _kept_release(self) -> tuple[str, float] | None:
         """Return the release and when it was asked, in seconds since 1970, as far as that is kept."""

@@ -19,8 +19,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "query",
         "criteria levels formulas dates gui_filters short_names optimade_syntax path section_graph "
-        "catalogue params params_reader column bounds values resolve predicate listing body_reader body "
-        "explain gui_address gui_address_reader addresses query given comparison phrases quantity "
+        "catalogue params params_reader column plain bounds values resolve predicate listing body_reader "
+        "body explain gui_address gui_address_reader addresses query given comparison phrases quantity "
         "aggregate aggregated",
     ),
     (
@@ -29,20 +29,23 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled pins sweep decode plain sections archive "
         "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files shared journal merging tables view archives cache"),
+    ("store", "files shared journal merging pins tables view archives cache packs"),
     ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
     (
         "fetch",
         "parallel exports writers slices plan ledger walk progress definitions pages paging custom archives "
-        "rows wishes crew gathering harvest "
-        "narrowing summaries histograms coverage whole",
+        "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
+        "whole",
     ),
     (
         "local",
         "matching refusals database index references classes keys archives select store aggregation_form "
         "buckets bucket_contents composite aggregate ordering demo hits paging entries routes wire server",
     ),
-    ("", "session asking inquiry frames links atoms streams results search entry client cache __init__"),
+    (
+        "",
+        "session asking inquiry frames links atoms streams results search entry client locked cache __init__",
+    ),
     ("cli", "*"),
 )
 
@@ -56,6 +59,7 @@ NETWORK_ROOMS = {"http.transport", "local.server"}
 #: `store.shared` changes a note in place: nobody would wait for a whole new file at each request. A
 #: journal is added to.
 WRITING_ROOMS = {"store.files", "store.shared", "store.journal", "store.tables", "store.cache"}
+WRITING_ROOMS |= {"store.packs"}
 WRITING_ROOMS |= {"local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {

@@ -17,7 +17,7 @@ from nomadquery.errors import CacheCorrupt
 
 @click.group("cache")
 def cache() -> None:
-    """List, show, remove and verify the tables and archives kept on this machine."""
+    """List, show, remove, verify and pack the tables and archives kept on this machine."""
 
 
 @cache.command("list")
@@ -70,7 +70,7 @@ def clear(yes: bool, cache_dir: Path | None) -> None:
 @cache_option
 @output_options
 def verify(keys: tuple[str, ...], cache_dir: Path | None, output: Output) -> None:
-    """Read tables to their end, all of them without KEYS; exit code 1 if one is damaged."""
+    """Read tables to their end and compare hashes, all without KEYS; exit code 1 if one is damaged."""
     found = tables.verify(*keys, folder=cache_dir)
     give_frame(found, output)
     damaged = list(found["key"][found["damage"].notna()])
@@ -78,6 +78,32 @@ def verify(keys: tuple[str, ...], cache_dir: Path | None, output: Output) -> Non
         raise CacheCorrupt(
             f"Damaged: {', '.join(damaged)}. Remove them: nomadquery cache remove {' '.join(damaged)}"
         )
+
+
+@cache.command()
+@click.argument("keys", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write.",
+)
+@cache_option
+def pack(keys: tuple[str, ...], file: Path, cache_dir: Path | None) -> None:
+    """Write tables or archives into one file, for a machine without a network. KEYS may be first letters."""
+    written = tables.pack(*keys, to=file, folder=cache_dir)
+    click.echo(f"wrote {written} ({written.stat().st_size:,} bytes)", err=True)
+
+
+@cache.command()
+@click.argument("packed", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@cache_option
+@output_options
+def unpack(packed: Path, cache_dir: Path | None, output: Output) -> None:
+    """Put the tables of a packed FILE into the cache; a newer one stays. Print what became of each."""
+    give_frame(tables.unpack(packed, folder=cache_dir), output)
 
 
 def _shown(value: Any) -> str:

@@ -78,7 +78,7 @@ def demo(cache_dir: Path | None) -> None:
 def kept_words(key: str, cache_dir: Path | None, again_s: float) -> str:
     """Return where a table is kept, and how long it took to read it from there."""
     try:
-        file, *_ = describe(key, folder=cache_dir)["files"]
+        file = describe(key, folder=cache_dir)["files"][0]
     except CacheError:
         return "for this process only, because the cache folder cannot be written"
     return f"{file}\nThe same question is answered from there, the second time in {again_s:.2f} s."

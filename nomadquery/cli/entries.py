@@ -35,6 +35,7 @@ def count(question: Question, owner: str | None, each: bool, asked: Asked, outpu
 @owner_option
 @wanted_options
 @click.option("--plan", is_flag=True, help="Print what would be requested, and fetch nothing.")
+@click.option("--update", is_flag=True, help="Fetch only what is new or changed since, and say what.")
 @click.option("--refresh", is_flag=True, help="Fetch again what is kept.")
 @click.option("--max-age", metavar="AGE", help="Fetch again what is older: 7d, 12h, 30min.")
 @click.option("--offline", is_flag=True, help="Send nothing: give what is kept.")
@@ -47,6 +48,7 @@ def entries(
     owner: str | None,
     wanted: Wanted,
     plan: bool,
+    update: bool,
     refresh: bool,
     max_age: str | None,
     offline: bool,
@@ -60,11 +62,15 @@ def entries(
     upload_id, mainfile, uploaded and doi.
     """
     output.check()
+    if update and (refresh or offline):
+        raise click.UsageError("--update goes without --refresh and --offline.")
     with asked.client(offline=offline, progress=progress) as nomad:
         search = wanted.of(nomad.entries(*question.criteria(), owner=owner))
         if plan:
             click.echo(str(search.plan()))
             return
+        if update:
+            click.echo(str(search.update()), err=True)
         give_search(search, output, {"refresh": refresh, "max_age": max_age})
         tell(search)
 

@@ -173,6 +173,11 @@ def _spelled_out(column: Column, *, with_ids: bool = True) -> Column:
     return replace(column, path=path, rule=rule, unit=unit)
 
 
+def spelled_out(column: Column) -> Column:
+    """Return the column without short names, so that it means the same in any later nomadquery."""
+    return _spelled_out(column)
+
+
 def _check_brackets(path: Path, quantity: Quantity) -> None:
     """Refuse brackets behind a section that does not repeat.
 

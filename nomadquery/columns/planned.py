@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nomadquery.query.catalogue import Kind
-from nomadquery.query.criteria import quantities_of, to_plain
-from nomadquery.query.path import Index, Items, Name, Path, Slice, Step, dotted
+from nomadquery.query.criteria import quantities_of
+from nomadquery.query.path import Items, Name, Path, dotted
+from nomadquery.query.plain import plain_step
 from nomadquery.query.short_names import Rule
 
 Source = Literal["search", "archive"]
@@ -132,7 +133,7 @@ def describe(column: PlannedColumn) -> Mapping[str, Any]:
     """Return the column as JSON: the same for columns with the same content, whatever their spelling."""
     return {
         "name": column.name,
-        "path": [_plain_step(step) for step in column.path.steps],
+        "path": [plain_step(step) for step in column.path.steps],
         "schema": column.schema,
         "rule": column.rule,
         "unit": column.unit,
@@ -141,15 +142,3 @@ def describe(column: PlannedColumn) -> Mapping[str, Any]:
         "n_levels": column.n_levels,
         "per": column.per,
     }
-
-
-def _plain_step(step: Step) -> Any:
-    match step:
-        case Name(name):
-            return name
-        case Index(position):
-            return [position]
-        case Slice(start, stop):
-            return [start, stop]
-        case Items(criterion):
-            return {"items": to_plain(criterion)}

@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from nomadquery.columns.compiled import Entry
 from nomadquery.columns.decode import decode
-from nomadquery.columns.pins import Pinning, editable_names, pins_of
+from nomadquery.columns.pins import Pinning, pins_of
 from nomadquery.columns.plain import Plain, compiled_plain
 from nomadquery.fetch.archives import ArchiveReader, Batch, by_upload
 from nomadquery.fetch.crew import Brought, Crew, ended
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.paging import Fetched, fetch_by_ids, fetch_page
-from nomadquery.fetch.plan import LARGEST_PAGE, PAGE_BYTES, bytes_each, first_page_size, next_page_size
+from nomadquery.fetch.plan import (
+    LARGEST_PAGE,
+    PAGE_BYTES,
+    bytes_each,
+    editable_of,
+    first_page_size,
+    next_page_size,
+)
 from nomadquery.fetch.rows import reader_for
 from nomadquery.fetch.slices import Slice, gaps
 from nomadquery.fetch.walk import Ask, Listing, Walk
@@ -133,7 +140,7 @@ class Gathering:
         question = self.source.question
         self._size = first_page_size(question)
         self._bytes_each = float(bytes_each(question))
-        self._pinning = Pinning(editable_names(question.columns))
+        self._pinning = Pinning(editable_of(question))
         self._plain = compiled_plain(question.columns, self.source.catalogue, question.per)
 
     def run(self) -> None:
@@ -353,6 +360,25 @@ def begin_gathering(store: TableStore, source: Source, show: Callable[[int, int 
         n_places=source.n_places,
         known=known,
         n_arrived=sum(record.n_entries for record in records),
+    )
+
+
+def gathering_by_id(
+    store: TableStore, source: Source, n_entries: int, show: Callable[[int, int | None], None]
+) -> Gathering:
+    """Return a fetch of ``n_entries`` that are known by their ids, after what is in the journal of ``store``.
+
+    Nothing is walked: what is asked for is said to `Gathering.run_for`.
+    """
+    n_here = sum(record.n_entries for record in store.journal.recovered())
+    return Gathering(
+        source=source,
+        reader=reader_for(source),
+        walk=Walk([(None, None)], n_here=n_here, promised=n_entries),
+        writer=Writer(store.journal),
+        show=show,
+        n_places=source.n_places,
+        n_arrived=n_here,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from nomadquery.columns.arrays import arrow_schema
 from nomadquery.columns.pins import Pinning
@@ -34,6 +34,12 @@ from nomadquery.store.tables import Base, Manifest, TableStore, Written
 
 _log = logging.getLogger(__name__)
 
+#: What the facts of a begun table hold if entries known by their ids are fetched, not all of a question:
+#: of which table on disk they are the news, or of which lock.
+UPDATES: Final = "updates"
+PINNED_BY: Final = "pinned_by"
+OF_IDS: Final = frozenset({UPDATES, PINNED_BY})
+
 
 def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
     """Return the manifest of the complete table, fetching what is missing of it.
@@ -50,15 +56,20 @@ def harvest(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
     asked_at = datetime.now(UTC)
     source = with_custom_sources(source)
     with explained(store.folder / "table"), store.lock():
-        known = _undamaged(store)
+        known = _undamaged(store, source.question, wishes)
         if known is not None and (is_servable(known, source.question, wishes) or is_shared(known, asked_at)):
             return known  # another process fetched it meanwhile
-        try:
-            return _filled(store, _begun(store, source.question, wishes), source, wishes)
-        except CacheCorrupt as error:
-            warn_of_damage(error)
-            store.abandon()
-            return _filled(store, _begun(store, source.question, wishes), source, wishes)
+        return fetched(store, source, wishes)
+
+
+def fetched(store: TableStore, source: Source, wishes: Wishes) -> Manifest:
+    """Return the complete table, fetched from where its beginning ends; the caller holds the lock."""
+    try:
+        return _filled(store, _begun(store, source.question, wishes), source, wishes)
+    except CacheCorrupt as error:
+        warn_of_damage(error)
+        store.abandon()
+        return _filled(store, _begun(store, source.question, wishes), source, wishes)
 
 
 def preview(source: Source, n_rows: int) -> tuple[Any, int]:
@@ -73,10 +84,13 @@ def preview(source: Source, n_rows: int) -> tuple[Any, int]:
     return settled_batch(batch, settled_schema(batch.schema, shapes), shapes).slice(0, n_rows), fetched.total
 
 
-def _undamaged(store: TableStore) -> Manifest | None:
+def _undamaged(store: TableStore, question: Question, wishes: Wishes) -> Manifest | None:
     """Return what is here; a damaged table is removed."""
     try:
-        return store.manifest()
+        known = store.manifest()
+        if known is not None and is_servable(known, question, wishes):
+            store.check_after_unclean_end(known)
+        return known
     except CacheCorrupt:
         store.clear()
         return None
@@ -96,11 +110,12 @@ def _begun(store: TableStore, question: Question, wishes: Wishes) -> Manifest:
         and not was_begun_too_long_ago(begun, wishes)
         and question.sort is None
         and not _is_published(store, begun)
+        and not OF_IDS & begun.facts.keys()
         and all(begun.facts.get(name) == fact for name, fact in facts.items())
     )
     if begun is not None and goes_on:
         return begun
-    return store.begin(identity(question), {**facts, "begun_at": _now()})
+    return store.begin(identity(question), {**facts, "begun_at": utc_now()})
 
 
 def _is_published(store: TableStore, begun: Manifest) -> bool:
@@ -123,11 +138,13 @@ def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishe
             problems = _reconciled(fetch, store)
         except TransportError as error:
             fetch.writer.close()
-            raise _interrupted(store, question, error) from error
+            raise interrupted(store, question, error) from error
         finally:
             fetch.writer.close()
     _log.info("fetched %d entries from %s (%d were here)", fetch.n_arrived, question.deployment, n_resumed)
-    problems += _ids_not_found(store, manifest, source)
+    if question.limit is None and named_ids(question.criterion):
+        begun = store.partial() or manifest
+        problems += ids_not_found(source, set(store.pins(begun)["entry_id"].to_pylist()))
     return finished(store, manifest, question, problems)
 
 
@@ -136,30 +153,42 @@ def finished(
     manifest: Manifest,
     question: Question,
     problems: Sequence[Mapping[str, str]],
+    *,
     base: Base | None = None,
+    total: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+    order: Sequence[str] | None = None,
 ) -> Manifest:
-    """Put the table together from what has arrived (and from ``base``) and make it the one that is read."""
+    """Put the table together from what has arrived (and from ``base``) and make it the one that is read.
+
+    ``total``: entries that were promised, where no page said it. ``facts``: what else is known.
+    ``order``: the ids in the order of the rows, where that is not their own.
+    """
     begun = store.partial() or manifest
     written = store.assemble(
-        arrow_schema(question.columns, question.per), ordered=question.sort is None, base=base
+        arrow_schema(question.columns, question.per),
+        ordered=question.sort is None or question.pinned is not None,
+        base=base,
+        order=order,
     )
     rows, pins = written.parts
+    promised = begun.total if total is None else total
     lines = (*begun.problems, *problems, *_rowless(written, question), *written.problems)
-    facts = {
-        **begun.facts,
-        "fetched_at": _now(),
-        "n_promised": begun.total,
-        "units": dict(written.units),
-    }
     complete = Manifest(
         state="complete",
         request=begun.request,
         parts=written.parts,
         n_entries=pins.n_rows,
         n_rows=rows.n_rows,
-        total=begun.total,
-        problems=lines,
-        facts=facts,
+        total=promised,
+        problems=tuple({tuple(line.items()): line for line in lines}.values()),
+        facts={
+            **{name: fact for name, fact in begun.facts.items() if name not in OF_IDS},
+            "fetched_at": utc_now(),
+            "n_promised": promised,
+            "units": dict(written.units),
+            **(facts or {}),
+        },
     )
     store.publish(complete)
     return complete
@@ -232,7 +261,7 @@ def _deletions(here: set[str], listed: Sequence[str], n_gone: int) -> list[dict[
     return lines
 
 
-def _interrupted(
+def interrupted(
     store: TableStore, question: Question, error: TransportError
 ) -> IncompleteResult | TransportError:
     """Return the error of a walk that broke off: with nothing here yet, the failure itself."""
@@ -249,27 +278,21 @@ def _interrupted(
     )
 
 
-def _ids_not_found(store: TableStore, manifest: Manifest, source: Source) -> list[dict[str, str]]:
-    """Return a line for each id that the query names and no hit has.
+def ids_not_found(source: Source, here: Collection[str]) -> list[dict[str, str]]:
+    """Return a line for each id that the query names and no hit has; ``here`` are the ids of the hits.
 
-    Entry ids are looked up in the table; other identifiers take one request for each quantity.
+    Identifiers other than entry ids take one request for each quantity.
     """
-    question = source.question
-    if question.limit is not None:
-        return []
     lines: list[dict[str, str]] = []
-    for quantity, named in named_ids(question.criterion):
-        if quantity == "entry_id":
-            begun = store.partial() or manifest
-            here = set(store.pins(begun)["entry_id"].to_pylist())
-        else:
-            here = source.values_of(quantity)
-        for one in (one for one in named if one not in here):
+    for quantity, named in named_ids(source.question.criterion):
+        known = here if quantity == "entry_id" else source.values_of(quantity)
+        for one in (one for one in named if one not in known):
             entry_id, what = (one, "such entry") if quantity == "entry_id" else ("", repr(one))
             why = f"no {what} among the hits: unknown id, not visible, or excluded by another criterion"
             lines.append({"entry_id": entry_id, "path": quantity, "why": why})
     return lines
 
 
-def _now() -> str:
+def utc_now() -> str:
+    """Return this moment as manifests spell it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -27,8 +27,8 @@ _MOST_ATTEMPTS: Final = 3
 #: As many as there are bits in the part of an id that tells its place.
 _MOST_HALVINGS: Final = 48
 _DISORDERED: Final = (
-    "Each time that it was asked the server listed entries after {} repeatedly, out of the order of their ids "
-    "or beside what was asked; the result could not be known to be complete. What arrived before is kept."
+    "Each time that it was asked the server listed entries after {} repeatedly, out of the order of their "
+    "ids or beside what was asked; the result could not be known to be complete. What arrived before is kept."
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nomadquery.columns.pins import PINNED
+from nomadquery.columns.pins import EDITABLE, PINNED, editable_names
 from nomadquery.columns.planned import Per, PlannedColumn, describe
 from nomadquery.columns.required import archive_required, metadata_required
 from nomadquery.errors import NotExpressible, QueryError
@@ -67,6 +67,8 @@ class Question:
     columns : tuple of PlannedColumn
     criterion : Criterion
         The tree to send: with the schemas of custom quantities.
+    pinned : str or None
+        Of a table of the entries of a lockfile: the hash of that.
     state : str or None
         What tells one state of a deployment inside this process from another; no part of the identity.
     sort : Sort or None
@@ -89,6 +91,7 @@ class Question:
     per: Per | None = None
     page_size: int | None = None
     state: str | None = None
+    pinned: str | None = None
 
     @property
     def search_columns(self) -> tuple[PlannedColumn, ...]:
@@ -119,6 +122,7 @@ def identity(question: Question) -> dict[str, Any]:
         "sort": None if question.sort is None else [question.sort.quantity, question.sort.descending],
         "limit": question.limit,
         "per": None if question.per is None else question.per.section,
+        **({} if question.pinned is None else {"lock": question.pinned}),
     }
 
 
@@ -145,6 +149,14 @@ def required_for(question: Question, catalogue: Catalogue) -> dict[str, list[str
     if question.reads_archives and "upload_id" not in required["include"]:
         required["include"].append("upload_id")
     return required
+
+
+def editable_of(question: Question) -> tuple[str, ...]:
+    """Return the names of metadata that can be edited and that a table shows: their values pin an entry."""
+    names = set(editable_names(question.columns))
+    if question.per is not None and question.per.source == "search":
+        names |= {question.per.section.partition(".")[0]} & EDITABLE
+    return tuple(sorted(names))
 
 
 def named_ids(criterion: Criterion) -> list[tuple[str, tuple[str, ...]]]:
@@ -392,9 +404,11 @@ def facts_of(question: Question, manifest: Manifest, n_dropped: int = 0) -> dict
     text = json.dumps(request.get("query"), ensure_ascii=False)
     if len(text) > _QUERY_IN_FACTS:  # pandas copies these facts with every step
         request["query"] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "n_characters": len(text)}
+    updated = manifest.facts.get("updated")
     return {
         "fetched_at": manifest.facts.get("fetched_at"),
         "begun_at": manifest.facts.get("begun_at"),
+        **({} if updated is None else {"updated": updated}),
         "deployment": question.deployment,
         "release": manifest.facts.get("release"),
         "owner": question.owner,

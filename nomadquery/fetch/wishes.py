@@ -41,8 +41,8 @@ def is_servable(manifest: Manifest, question: Question, wishes: Wishes) -> bool:
     """
     if manifest.state != "complete" or wishes.refresh or _is_too_old(manifest, wishes):
         return False
-    if wishes.offline:
-        return True
+    if wishes.offline or question.pinned is not None:
+        return True  # what a lockfile pins does not change
     is_same_state = manifest.facts.get("state") == question.state
     return question.owner == "public" and manifest.n_entries > 0 and is_same_state
 
@@ -57,13 +57,14 @@ def kept(store: TableStore, question: Question, wishes: Wishes) -> Manifest | No
     """
     try:
         known = store.manifest()
+        if known is not None and is_servable(known, question, wishes):
+            store.check_after_unclean_end(known)
+            return known
     except CacheCorrupt as error:
         if wishes.offline:
             raise
         warn_of_damage(error)
         return None
-    if known is not None and is_servable(known, question, wishes):
-        return known
     if wishes.offline:
         raise _not_kept(known, wishes)
     return None

@@ -17,20 +17,8 @@ from filelock import Timeout
 
 from nomadquery.errors import CacheCorrupt, CacheError, QueryError
 from nomadquery.query.catalogue import catalogue_for
-from nomadquery.query.criteria import (
-    And,
-    Criterion,
-    Equals,
-    HasAll,
-    HasAny,
-    HasNone,
-    Not,
-    Optimade,
-    Or,
-    Range,
-    Within,
-)
 from nomadquery.query.explain import in_words
+from nomadquery.query.plain import tree_of
 from nomadquery.query.resolve import stated
 from nomadquery.store.archives import ArchiveStore, Kept
 from nomadquery.store.files import explained
@@ -197,7 +185,7 @@ def remove_kept(kept: KeptData) -> None:
     CacheError
         If another process is fetching it, or the folder cannot be written to.
     """
-    with _locked(kept):
+    with locked(kept):
         kept.store.clear()
 
 
@@ -207,7 +195,9 @@ def damage_in(kept: KeptData) -> str | None:
         return kept.damage
     try:
         match kept:
-            case KeptTable(store=table):
+            case KeptTable(store=table, manifest=manifest):
+                if manifest is not None and manifest.state == "complete":
+                    table.check_hashes(manifest)
                 for _ in table.batches():
                     pass
             case KeptArchives(store=archives):
@@ -255,8 +245,21 @@ def _kept(folder: Path) -> KeptTable | None:
     return KeptTable(folder.name, store, manifest)
 
 
+def release_note(folder: Path, api_base: str) -> Path:
+    """Return the file that says which release runs at an address, in a cache folder."""
+    host = "".join(c if c.isalnum() else "-" for c in api_base)
+    return folder / "deployments" / f"{host}.json"
+
+
 @contextmanager
-def _locked(kept: KeptData) -> Iterator[None]:
+def locked(kept: KeptData) -> Iterator[None]:
+    """Hold the lock of a table, or archives, that nobody is fetching.
+
+    Raises
+    ------
+    CacheError
+        If another process is.
+    """
     try:
         with explained(kept.store.folder), kept.store.lock(_WAIT_S):
             yield
@@ -268,33 +271,6 @@ def _locked(kept: KeptData) -> Iterator[None]:
 
 def _in_words(plain: Any) -> str:
     try:
-        return in_words(stated(_tree(plain), catalogue_for()))
+        return in_words(stated(tree_of(plain), catalogue_for()))
     except (QueryError, TypeError, ValueError):
         return json.dumps(plain, ensure_ascii=False)  # of a version that spells questions otherwise
-
-
-def _tree(plain: Any) -> Criterion:
-    """Return the tree that `criteria.to_plain` wrote."""
-    match plain:
-        case ["And", list(parts)]:
-            return And(tuple(map(_tree, parts)))
-        case ["Or", list(parts)]:
-            return Or(tuple(map(_tree, parts)))
-        case ["Not", inner]:
-            return Not(_tree(inner))
-        case ["Within", str(section), list(parts)]:
-            return Within(section, tuple(map(_tree, parts)))
-        case ["Optimade", str(text)]:
-            return Optimade(text)
-        case ["Equals", str(quantity), value]:
-            return Equals(quantity, value)
-        case ["Range", str(quantity), gt, gte, lt, lte]:
-            return Range(quantity, gt, gte, lt, lte)
-        case ["HasAll", str(quantity), list(values)]:
-            return HasAll(quantity, tuple(values))
-        case ["HasAny", str(quantity), list(values)]:
-            return HasAny(quantity, tuple(values))
-        case ["HasNone", str(quantity), list(values)]:
-            return HasNone(quantity, tuple(values))
-        case _:
-            raise ValueError("no tree of a question")

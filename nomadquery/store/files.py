@@ -108,6 +108,17 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def copied(source: IO[bytes], target: IO[bytes] | None) -> tuple[int, str]:
+    """Copy what is left of a stream (``None``: only read it); return its bytes and their SHA-256."""
+    digest, size_bytes = hashlib.sha256(), 0
+    while block := source.read(_BLOCK):
+        digest.update(block)
+        size_bytes += len(block)
+        if target is not None:
+            target.write(block)
+    return size_bytes, digest.hexdigest()
+
+
 def remove_file(path: Path) -> None:
     """Remove a file; one that is not there is as well."""
     with explained(path):

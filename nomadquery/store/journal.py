@@ -17,16 +17,16 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from queue import Queue
 from typing import IO, TYPE_CHECKING, Final
 
 from nomadquery.errors import CacheCorrupt
-from nomadquery.store.files import explained
+from nomadquery.store.files import explained, replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,6 +102,16 @@ class Journal:
                 os.fsync(stream.fileno())
         return tuple(whole)
 
+    def leave_out(self, entry_ids: Collection[str]) -> None:
+        """Take entries out of all records, so that their rows may arrive anew."""
+        if not entry_ids:
+            return
+        records = self.recovered()
+        with replacing(self.path) as stream:
+            for record in records:
+                for part in _packed(self._without(record, entry_ids)):
+                    stream.write(part)
+
     def append(self, pages: Iterable[Page]) -> None:
         """Write records and flush them to the disk together.
 
@@ -132,6 +142,20 @@ class Journal:
     def pins(self, record: Record) -> pa.RecordBatch | None:
         """Return the ids and times of a record's entries; see `rows`."""
         return self._read(record, 1)
+
+    def _without(self, record: Record, entry_ids: Collection[str]) -> Page:
+        """Return a record with its rows and pins, but for those of some entries."""
+        rows, pins = (_filtered(batch, entry_ids) for batch in (self.rows(record), self.pins(record)))
+        ids = [] if pins is None else pins.column(0).to_pylist()
+        known = replace(
+            record,
+            n_entries=len(ids),
+            n_rows=0 if rows is None else rows.num_rows,
+            first_id=min(ids, default=None),
+            last_id=max(ids, default=None),
+            problems=tuple(line for line in record.problems if line["entry_id"] not in entry_ids),
+        )
+        return Page(known, rows, pins) if ids else Page(known)
 
     def _read(self, record: Record, which: int) -> pa.RecordBatch | None:
         import pyarrow as pa
@@ -173,6 +197,16 @@ class Journal:
                 yield record, end
                 stream.seek(end)
                 offset = end
+
+
+def _filtered(batch: pa.RecordBatch | None, entry_ids: Collection[str]) -> pa.RecordBatch | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if batch is None:
+        return None
+    left_out = pa.array(sorted(entry_ids), pa.string())
+    return batch.filter(pc.invert(pc.is_in(batch.column(0), value_set=left_out)))
 
 
 def _record_of(header: bytes, place: tuple[int, int, int, int]) -> Record:

@@ -7,6 +7,7 @@
     <folder>/<key>/pins.parquet       its entries, with the times of their last processing and edit
     <folder>/<key>/partial.json       what is being fetched
     <folder>/<key>/pages.journal      what has arrived of it, see `journal`
+    <folder>/<key>/checked.json       after which unclean end the whole table was compared with its hashes
 
 A file counts only once a manifest names it, and a manifest is replaced in one rename, so a
 table is never read half-written, wherever the process was killed. What is whole stays until
@@ -16,12 +17,12 @@ something newer is. Everything whole is plain Parquet; units stand in the field 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock
 
@@ -35,8 +36,9 @@ from nomadquery.columns.settle import (
     settled_schema,
     widening,
 )
-from nomadquery.errors import CacheCorrupt, CacheFormatTooNew
+from nomadquery.errors import CacheCorrupt, CacheError, CacheFormatTooNew
 from nomadquery.store.files import (
+    copied,
     explained,
     read_json,
     remove_file,
@@ -55,6 +57,7 @@ FORMAT: Final = 3
 _WHOLE: Final = "manifest.json"
 _PARTIAL: Final = "partial.json"
 _JOURNAL: Final = "pages.journal"
+_CHECKED: Final = "checked.json"
 _LOCK: Final = ".lock"
 _ROWS_PER_GROUP: Final = 131_072
 _CARDINALITY_OF_DICTIONARY: Final = 0.2
@@ -192,18 +195,30 @@ class TableStore:
         begun = self._read(_PARTIAL)
         return None if begun is None else _with_arrived(begun, self.journal.records())
 
-    def begin(self, request: Mapping[str, Any], facts: Mapping[str, Any]) -> Manifest:
-        """Return the manifest of a table of which nothing is here yet; another begun one goes."""
+    def begin(
+        self, request: Mapping[str, Any], facts: Mapping[str, Any], total: int | None = None
+    ) -> Manifest:
+        """Return the manifest of a table of which nothing is here yet; another begun one goes.
+
+        ``total``: how many entries will be fetched, where that is known.
+        """
         self.abandon()
-        manifest = Manifest(request=dict(request), facts=dict(facts))
+        manifest = Manifest(request=dict(request), facts=dict(facts), total=total)
         self._commit(manifest)
         return manifest
 
-    def assemble(self, schema: pa.Schema, *, ordered: bool = True, base: Base | None = None) -> Written:
+    def assemble(
+        self,
+        schema: pa.Schema,
+        *,
+        ordered: bool = True,
+        base: Base | None = None,
+        order: Sequence[str] | None = None,
+    ) -> Written:
         """Write the whole table from what has arrived, and from ``base``: row groups of a good size.
 
         Columns that are JSON text get the type that fits all their values. ``ordered``: rows stand in
-        the order of their entry ids, whenever they arrived.
+        the order of their entry ids, whenever they arrived. ``order``: in that of these ids, held in memory.
 
         Raises
         ------
@@ -233,9 +248,9 @@ class TableStore:
             rows += self._kept_pieces(base, 0)
             pins += self._kept_pieces(base, 1)
         counted = _Counted(self, is_strict=False)
-        table = self._write("table", counted.through(_ordered(rows, ordered)), settled)
+        table = self._write("table", counted.through(_ordered(rows, ordered, order)), settled)
         entries = _Counted(self, is_strict=ordered)
-        pinned = self._write("pins", entries.through(_ordered(pins, ordered)), pins_schema())
+        pinned = self._write("pins", entries.through(_ordered(pins, ordered, order)), pins_schema())
         return Written((table, pinned), entries.n_ids - counted.n_ids, problems, units_of(settled))
 
     def arrived(self, schema: pa.Schema) -> pa.Table:
@@ -254,6 +269,36 @@ class TableStore:
         """Make the table of a complete manifest the one that is read; what was begun goes."""
         self._commit(manifest)
         self._sweep({_WHOLE, *(part.file for part in manifest.parts)})
+
+    def adopt(self, manifest: Manifest, opened: Callable[[str], IO[bytes]]) -> None:
+        """Make a whole table from elsewhere the one that is read here; ``opened`` gives its files.
+
+        Raises
+        ------
+        CacheCorrupt
+            If a file is not what its manifest says; what is here stays as it was.
+        """
+        parts = tuple(self._adopted(part, opened) for part in manifest.parts)
+        self.publish(replace(manifest, parts=parts))
+
+    def check_after_unclean_end(self, manifest: Manifest) -> None:
+        """Compare a whole table with what was written, once, if a process ended before its time beside it.
+
+        Raises
+        ------
+        CacheCorrupt
+            If a file differs.
+        """
+        left = self._left_behind()
+        if not left:
+            return
+        checked = {"left": left, "files": [part.sha256 for part in manifest.parts]}
+        with suppress(ValueError):
+            if read_json(self.folder / _CHECKED) == checked:
+                return
+        self.check_hashes(manifest)
+        with suppress(CacheError):  # a folder that is only read is checked each time
+            write_json(self.folder / _CHECKED, checked)
 
     def files(self, manifest: Manifest | None = None) -> list[Path]:
         """Return the Parquet file of the rows, as a list of one; empty if the table is not whole."""
@@ -355,6 +400,22 @@ class TableStore:
 
     # -- inside ---------------------------------------------------------------------------
 
+    def _adopted(self, part: Part, opened: Callable[[str], IO[bytes]]) -> Part:
+        path = self.folder / self._unused_name(part.file.removesuffix(".parquet").partition("-")[0])
+        with opened(part.file) as source, replacing(path) as stream:
+            size_bytes, sha256 = copied(source, stream)
+            if sha256 != part.sha256:
+                raise self._corrupt(f"{part.file} is not what its manifest says (SHA-256)")
+        return replace(part, file=path.name, size_bytes=size_bytes)
+
+    def _left_behind(self) -> list[str]:
+        """Return what tells that a process was killed: files without a place, and a begun table."""
+        if not self.folder.is_dir():
+            return []
+        left = sorted(path.name for path in self.folder.glob(".*.part"))
+        begun = self._read(_PARTIAL)
+        return left if begun is None else [*left, f"{_PARTIAL} {begun.facts.get('begun_at')}"]
+
     def _file(self, manifest: Manifest | None) -> Path:
         files = self.files(manifest)
         if not files:
@@ -398,16 +459,7 @@ class TableStore:
         path = self.folder / name
         try:
             content = read_json(path)
-            if content is None:
-                return None
-            if content["format"] > FORMAT:
-                raise CacheFormatTooNew(
-                    f"{path} was written by a newer nomadquery (format {content['format']}, this one reads "
-                    f"{FORMAT}). Update nomadquery, or give another cache_dir."
-                )
-            content.pop("format")
-            parts = tuple(Part(**part) for part in content.pop("parts"))
-            return Manifest(**{**content, "problems": tuple(content["problems"]), "parts": parts})
+            return None if content is None else manifest_from(content, path)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._corrupt(f"{path.name} cannot be read") from error
 
@@ -476,6 +528,26 @@ class TableStore:
         )
 
 
+def manifest_from(content: Any, where: object) -> Manifest:
+    """Return the manifest that a file at ``where`` holds.
+
+    Raises
+    ------
+    CacheFormatTooNew
+        If a newer nomadquery wrote it.
+    ValueError, KeyError, TypeError, AttributeError
+        If it is none.
+    """
+    if content["format"] > FORMAT:
+        raise CacheFormatTooNew(
+            f"{where} was written by a newer nomadquery (format {content['format']}, this one reads "
+            f"{FORMAT}). Update nomadquery, or give another cache_dir."
+        )
+    known = {name: value for name, value in content.items() if name != "format"}
+    parts = tuple(Part(**part) for part in content["parts"])
+    return Manifest(**{**known, "problems": tuple(content["problems"]), "parts": parts})
+
+
 @dataclass(slots=True)
 class _Counted:
     """Counts the entries of rows that pass in the order of their ids."""
@@ -506,7 +578,7 @@ def _with_arrived(begun: Manifest, records: Sequence[Record]) -> Manifest:
         begun,
         n_entries=sum(record.n_entries for record in records),
         n_rows=sum(record.n_rows for record in records),
-        total=next((record.total for record in records if record.total is not None), None),
+        total=next((record.total for record in records if record.total is not None), begun.total),
         problems=tuple(line for record in records for line in record.problems),
     )
 
@@ -517,8 +589,22 @@ def _piece(record: Record, load: Callable[[Record], pa.RecordBatch | None]) -> P
     return Piece(record.first_id or "", record.last_id or "", lambda: pa.Table.from_batches([load(record)]))
 
 
-def _ordered(pieces: Sequence[Piece], ordered: bool) -> Iterator[pa.Table]:
+def _ordered(pieces: Sequence[Piece], ordered: bool, order: Sequence[str] | None) -> Iterator[pa.Table]:
+    if order is not None:
+        return _arranged(pieces, order)
     return in_order(pieces) if ordered else (piece.load() for piece in pieces)
+
+
+def _arranged(pieces: Sequence[Piece], order: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the rows in the order of these entry ids, each entry's in their own."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pieces:
+        table = pa.concat_tables([piece.load() for piece in pieces])
+        ranks = pc.index_in(table.column(0), value_set=pa.array(order, pa.string()))
+        yield table.take(pa.array(np.argsort(ranks.to_numpy(), kind="stable")))
 
 
 def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> pa.Schema:
@@ -531,7 +617,7 @@ def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> p
     fields = []
     for new, old in zip(settled, kept, strict=True):
         shape = shapes.get(new.name)
-        if shape is not None and not shape.kinds and (not shape.n_levels or _is_list(old.type)):
+        if shape is not None and not shape.kinds and shape.n_levels in {0, _n_levels(old.type)}:
             new = old  # noqa: PLW2901  # the same column
         if not new.equals(old, check_metadata=True):
             raise OtherTypes(new.name)
@@ -539,10 +625,10 @@ def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> p
     return pa.schema(fields, metadata=settled.metadata)
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def _n_levels(kind: pa.DataType) -> int:
     import pyarrow as pa
 
-    return bool(pa.types.is_list(kind))
+    return 1 + _n_levels(kind.value_type) if pa.types.is_list(kind) else 0
 
 
 def _line(lack: Lack) -> dict[str, str]:
