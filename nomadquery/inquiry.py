@@ -36,8 +36,10 @@ from nomadquery.http.pace import IN_FLIGHT
 from nomadquery.query.catalogue import Catalogue, catalogue_for
 from nomadquery.query.query import Query
 from nomadquery.session import Session
+from nomadquery.store.assembling import arrived_rows
+from nomadquery.store.manifests import Manifest
 from nomadquery.store.pins import Changes, Lock
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.tables import TableStore
 from nomadquery.store.view import View
 
 if TYPE_CHECKING:
@@ -330,7 +332,8 @@ def _going_on(again: Callable[[], object], store: TableStore, question: Question
     try:
         yield
     except IncompleteResult as error:
-        error.can_go_on(again, partial(store.arrived, arrow_schema(question.columns, question.per)))
+        schema = arrow_schema(question.columns, question.per)
+        error.can_go_on(again, partial(arrived_rows, store, schema))
         raise
 
 

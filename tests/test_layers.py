@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled pins sweep decode plain sections archive "
         "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files shared journal merging pins tables view archives cache packs"),
+    ("store", "files shared journal merging manifests pins tables assembling view archives cache packs"),
     ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
     (
         "fetch",

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from nomadquery.columns.pins import pins_schema
 from nomadquery.columns.settle import cell
 from nomadquery.errors import CacheCorrupt, CacheError, CacheFormatTooNew
+from nomadquery.store.assembling import Base, OtherTypes, assemble
 from nomadquery.store.files import replacing, write_json
 from nomadquery.store.journal import Page, Record
-from nomadquery.store.tables import Base, Manifest, OtherTypes, TableStore
+from nomadquery.store.manifests import Manifest
+from nomadquery.store.tables import TableStore
 from tests.strategies import arrow_rows
 
 SCHEMA = pa.schema(
@@ -63,7 +65,7 @@ def completed(
     store: TableStore, schema: pa.Schema = SCHEMA, *, ordered: bool = True, base: Base | None = None
 ) -> Manifest:
     """Put together what has arrived, and make it the table that is read."""
-    written = store.assemble(schema, ordered=ordered, base=base)
+    written = assemble(store, schema, ordered=ordered, base=base)
     rows, pins = written.parts
     whole = Manifest("complete", {}, written.parts, pins.n_rows, rows.n_rows, problems=written.problems)
     store.publish(whole)
@@ -177,7 +179,7 @@ def test_entries_without_rows_are_counted(tmp_path: Path) -> None:
     page = a_page(a_batch([1, 1, 2]))
     pins = pa.record_batch([["0001", "0002", "0003"], [None] * 3, [None] * 3], schema=pins_schema())
     store.journal.append([Page(Record(3, 3, "0001", "0003"), page.rows, pins)])
-    written = store.assemble(SCHEMA)
+    written = assemble(store, SCHEMA)
     assert [part.n_rows for part in written.parts] == [3, 3]
     assert written.n_rowless == 1
     assert written.units == {"gap": "eV"}
@@ -189,7 +191,7 @@ def test_an_entry_that_arrived_twice_is_damage(tmp_path: Path) -> None:
         store = a_store(tmp_path, 3)
         store.journal.append([a_page(a_batch(numbers))])
         with pytest.raises(CacheCorrupt, match="an entry stands in it twice"):
-            store.assemble(SCHEMA)
+            assemble(store, SCHEMA)
 
 
 # -- one table after another -----------------------------------------------------------------
@@ -203,7 +205,7 @@ def test_the_whole_table_stays_until_the_next_is_whole(tmp_path: Path) -> None:
     store.begin({}, {})
     store.journal.append([a_page(a_batch([5]))])
     assert store.manifest() == old
-    written = store.assemble(SCHEMA)
+    written = assemble(store, SCHEMA)
     assert store.manifest() == old
     new = Manifest("complete", {}, written.parts, 1, 1)
     store.publish(new)
@@ -217,7 +219,7 @@ def test_an_abandoned_beginning_leaves_the_whole_table(tmp_path: Path) -> None:
     store, old = a_whole_store(tmp_path, 3)
     store.begin({}, {})
     store.journal.append([a_page(a_batch([5]))])
-    store.assemble(SCHEMA)
+    assemble(store, SCHEMA)
     store.abandon()
     assert store.manifest() == old
     assert store.partial() is None
@@ -271,7 +273,7 @@ def test_an_entry_that_arrived_anew_and_was_not_dropped_is_damage(tmp_path: Path
     store.begin({}, {})
     store.journal.append([a_page(a_batch([1]))])
     with pytest.raises(CacheCorrupt, match="an entry stands in it twice"):
-        store.assemble(SCHEMA, base=Base(old))
+        assemble(store, SCHEMA, base=Base(old))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +305,7 @@ def test_rows_of_other_types_do_not_join(tmp_path: Path, old: Any, new: Any) -> 
     store.begin({}, {})
     store.journal.append([a_page(open_batch(b=new))])
     with pytest.raises(OtherTypes, match="x"):
-        store.assemble(OPEN, base=Base(whole))
+        assemble(store, OPEN, base=Base(whole))
     assert store.manifest() == whole
 
 
@@ -393,7 +395,7 @@ def test_pages_that_cannot_be_read_any_more_are_told(tmp_path: Path) -> None:
     content[600:700] = bytes(100)
     store.journal.path.write_bytes(content)
     with pytest.raises(CacheCorrupt, match=r"pages\.journal cannot be read"):
-        store.assemble(SCHEMA)
+        assemble(store, SCHEMA)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "partial.json"])

@@ -8,6 +8,7 @@ numbers NumPy arrays of their full shape.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nomadquery import units as unit_tools
@@ -91,7 +92,7 @@ def _series(column: pa.ChunkedArray, field: pa.Field) -> pd.Series[Any]:
     if kinds.is_boolean(kind):
         return pd.Series(column.to_pandas(types_mapper={kind: pd.BooleanDtype()}.get))
     if kinds.is_string(kind):
-        return pd.Series(column.to_pylist(), dtype="string")
+        return pd.Series(column.to_pandas(types_mapper={kind: pd.StringDtype()}.get))
     if kinds.is_timestamp(kind):
         return pd.Series(column.to_pandas(), dtype="datetime64[ms, UTC]")
     return pd.Series(column.to_numpy(), dtype="float64")
@@ -105,10 +106,71 @@ def _lists(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
     while kinds.is_list(leaf):
         n_levels, leaf = n_levels + 1, leaf.value_type
     n_dimensions = int((field.metadata or {}).get(b"array", b"0"))
-    if not n_dimensions or not (kinds.is_floating(leaf) or kinds.is_integer(leaf)):
-        return cast("list[Any]", column.to_pylist())
-    dtype = "int64" if kinds.is_integer(leaf) else "float64"
-    return [_with_arrays(value, n_levels - n_dimensions, dtype) for value in column.to_pylist()]
+    if not (kinds.is_floating(leaf) or kinds.is_integer(leaf)):
+        n_dimensions = 0
+    return [cell for chunk in column.chunks for cell in _cells_of(chunk, n_levels - n_dimensions)]
+
+
+def _cells_of(array: pa.Array, n_lists: int) -> list[Any]:
+    """Return what stands in the rows: ``n_lists`` levels of lists, and below them values or NumPy arrays."""
+    import pyarrow.types as kinds  # `types` is Python's
+
+    if not kinds.is_list(array.type):
+        if array.null_count:  # NumPy has no missing numbers but NaN
+            return cast("list[Any]", array.to_pylist())
+        return cast("list[Any]", array.to_numpy(zero_copy_only=False).tolist())
+    if n_lists:
+        items = _cells_of(array.flatten(), n_lists - 1)
+        bounds = _bounds(array)
+        cells: list[Any] = [items[start:stop] for start, stop in pairwise(bounds)]
+    else:
+        cells = _numpy_cells(array)
+    if array.null_count:
+        cells = [
+            cell if known else None for cell, known in zip(cells, array.is_valid().to_pylist(), strict=True)
+        ]
+    return cells
+
+
+def _numpy_cells(array: pa.ListArray) -> list[Any]:
+    """Return a NumPy array of its full shape for each row."""
+    import numpy as np
+    import pyarrow.types as kinds  # `types` is Python's
+
+    leaf, inner = array.flatten(), None
+    if kinds.is_list(leaf.type) and not leaf.null_count:
+        inner = np.diff(_bounds(leaf))
+        leaf = leaf.flatten()
+    if leaf.null_count or kinds.is_list(leaf.type):  # rare: missing numbers, three dimensions
+        innermost = array.type
+        while kinds.is_list(innermost):
+            innermost = innermost.value_type
+        dtype = "int64" if kinds.is_integer(innermost) else "float64"
+        return [_with_arrays(value, 0, dtype) for value in array.to_pylist()]
+    numbers, bounds = leaf.to_numpy(zero_copy_only=False), _bounds(array)
+    if inner is None:
+        return [numbers[start:stop].copy() for start, stop in pairwise(bounds)]
+    ends = np.concatenate([[0], np.cumsum(inner)])
+    return [_block(numbers, inner[start:stop], ends[start]) for start, stop in pairwise(bounds)]
+
+
+def _block(numbers: Any, widths: Any, start: int) -> Any:
+    """Return rows of equal width as one array; ragged ones as a list of lists."""
+    part = numbers[start : start + int(widths.sum())]
+    if not len(widths):
+        return part.copy()
+    if (widths == widths[0]).all():
+        return part.reshape(len(widths), int(widths[0])).copy()
+    ends = [0, *widths.cumsum().tolist()]
+    return [part[a:b].tolist() for a, b in pairwise(ends)]
+
+
+def _bounds(array: pa.ListArray) -> list[int]:
+    """Return where each row's items begin and end among all that stand in rows; a missing row has none."""
+    lengths = array.value_lengths()
+    if array.null_count:
+        lengths = lengths.fill_null(0)
+    return list(accumulate(lengths.to_numpy(zero_copy_only=False).tolist(), initial=0))
 
 
 def _with_arrays(value: list[Any] | None, level: int, dtype: str) -> Any:

@@ -29,8 +29,10 @@ from nomadquery.fetch.wishes import (
     was_begun_too_long_ago,
 )
 from nomadquery.http.endpoints import LARGEST_PAGE
+from nomadquery.store.assembling import Base, Written, assemble
 from nomadquery.store.files import explained
-from nomadquery.store.tables import Base, Manifest, TableStore, Written
+from nomadquery.store.manifests import Manifest
+from nomadquery.store.tables import TableStore
 
 _log = logging.getLogger(__name__)
 
@@ -165,7 +167,8 @@ def finished(
     ``order``: the ids in the order of the rows, where that is not their own.
     """
     begun = store.partial() or manifest
-    written = store.assemble(
+    written = assemble(
+        store,
         arrow_schema(question.columns, question.per),
         ordered=question.sort is None or question.pinned is not None,
         base=base,

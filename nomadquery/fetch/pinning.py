@@ -19,8 +19,9 @@ from nomadquery.fetch.progress import Progress
 from nomadquery.fetch.updating import fetch_all
 from nomadquery.fetch.wishes import Wishes, is_servable, warn_of_damage
 from nomadquery.store.files import explained
+from nomadquery.store.manifests import Manifest
 from nomadquery.store.pins import Changes, changes_between
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.tables import TableStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import And, Criterion, Equals, HasAny, canonical, canonical_json
 from nomadquery.query.resolve import Resolver, existence
-from nomadquery.store.tables import FORMAT, Manifest
+from nomadquery.store.manifests import FORMAT, Manifest
 
 FIRST_PAGE: Final = 2_000
 LARGEST_PAGE: Final = 10_000

@@ -16,9 +16,11 @@ from nomadquery.fetch.pages import Source
 from nomadquery.fetch.plan import Question, identity, named_ids
 from nomadquery.fetch.progress import Progress
 from nomadquery.fetch.wishes import Wishes, warn_of_damage
+from nomadquery.store.assembling import Base, OtherTypes
 from nomadquery.store.files import explained
+from nomadquery.store.manifests import Manifest
 from nomadquery.store.pins import Changes, changes_between
-from nomadquery.store.tables import Base, Manifest, OtherTypes, TableStore
+from nomadquery.store.tables import TableStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

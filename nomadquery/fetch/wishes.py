@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from nomadquery.errors import CacheCorrupt, CacheError
 from nomadquery.fetch.plan import Question
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.manifests import Manifest
+from nomadquery.store.tables import TableStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from nomadquery.query.plain import tree_of
 from nomadquery.query.resolve import stated
 from nomadquery.store.archives import ArchiveStore, Kept
 from nomadquery.store.files import explained
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.manifests import Manifest
+from nomadquery.store.tables import TableStore
 
 TABLES: Final = "tables"
 ARCHIVES: Final = "archives"

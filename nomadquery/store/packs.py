@@ -27,7 +27,8 @@ from nomadquery.errors import CacheCorrupt, CacheError, CacheFormatTooNew, Unsaf
 from nomadquery.store.archives import ArchiveStore
 from nomadquery.store.cache import ARCHIVES, TABLES, KeptArchives, KeptData, KeptTable, locked, release_note
 from nomadquery.store.files import copied, read_json, remove_folder, replacing, temporary_folder, write_json
-from nomadquery.store.tables import Manifest, TableStore, manifest_from
+from nomadquery.store.manifests import Manifest, manifest_from
+from nomadquery.store.tables import TableStore
 
 PACK_FORMAT: Final = 1
 _INDEX: Final = "pack.json"

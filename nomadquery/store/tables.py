@@ -16,27 +16,17 @@ something newer is. Everything whole is plain Parquet; units stand in the field 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from filelock import FileLock
 
-from nomadquery.columns.frame import units_of
 from nomadquery.columns.pins import pins_schema
-from nomadquery.columns.settle import (
-    Lack,
-    lacking,
-    observe,
-    settled_batch,
-    settled_schema,
-    widening,
-)
-from nomadquery.errors import CacheCorrupt, CacheError, CacheFormatTooNew
+from nomadquery.errors import CacheCorrupt, CacheError
 from nomadquery.store.files import (
     copied,
     explained,
@@ -48,12 +38,12 @@ from nomadquery.store.files import (
     write_json,
 )
 from nomadquery.store.journal import Journal, Record
-from nomadquery.store.merging import Piece, in_order, regrouped
+from nomadquery.store.manifests import FORMAT, Manifest, Part, manifest_from
+from nomadquery.store.merging import regrouped
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT: Final = 3
 _WHOLE: Final = "manifest.json"
 _PARTIAL: Final = "partial.json"
 _JOURNAL: Final = "pages.journal"
@@ -61,88 +51,6 @@ _CHECKED: Final = "checked.json"
 _LOCK: Final = ".lock"
 _ROWS_PER_GROUP: Final = 131_072
 _CARDINALITY_OF_DICTIONARY: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One Parquet file of a table: its name, rows, size and SHA-256."""
-
-    file: str
-    n_rows: int
-    size_bytes: int
-    sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What is known of a table on disk.
-
-    Attributes
-    ----------
-    state : {"partial", "complete"}
-    request : dict
-        What was asked: deployment, owner, query, columns; the key is its hash.
-    parts : tuple of Part
-        The files of a whole table: its rows, and its pins.
-    n_entries, n_rows : int
-        Entries that are here, and their rows; without ``per`` each has one.
-    total : int or None
-        Entries that the server promised when reading began.
-    problems : tuple of dict
-        What rows lack: ``entry_id``, ``path``, ``why``.
-    facts : dict
-        When it was fetched, from which release, units, totals at the end.
-    """
-
-    state: Literal["partial", "complete"] = "partial"
-    request: Mapping[str, Any] = field(default_factory=dict)
-    parts: tuple[Part, ...] = ()
-    n_entries: int = 0
-    n_rows: int = 0
-    total: int | None = None
-    problems: tuple[Mapping[str, str], ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """A whole table that another one is made from.
-
-    Attributes
-    ----------
-    manifest : Manifest
-    dropped : collection of str
-        Entries whose rows are left out: they are gone, or their rows have arrived anew.
-    """
-
-    manifest: Manifest
-    dropped: Collection[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A whole table whose files are on disk, not yet the one that is read.
-
-    Attributes
-    ----------
-    parts : tuple of Part
-        Rows and pins.
-    n_rowless : int
-        Entries without a row, where rows are items of a section.
-    problems : tuple of dict
-        What rows lack, as far as the types of the columns tell.
-    units : dict
-        Of the columns that have one.
-    """
-
-    parts: tuple[Part, ...]
-    n_rowless: int
-    problems: tuple[Mapping[str, str], ...]
-    units: Mapping[str, str]
-
-
-class OtherTypes(Exception):
-    """New rows have other types than the table that they should join; all of it has to be fetched."""
 
 
 class TableStore:
@@ -180,7 +88,7 @@ class TableStore:
         while manifest is not None and (lost := self._lost_file(manifest)) is not None:
             again = self._read(_WHOLE)  # another process may replace both meanwhile
             if again == manifest:
-                raise self._corrupt(f"{lost} is missing or cut")
+                raise self.corrupt(f"{lost} is missing or cut")
             manifest = again
         return manifest
 
@@ -206,64 +114,6 @@ class TableStore:
         manifest = Manifest(request=dict(request), facts=dict(facts), total=total)
         self._commit(manifest)
         return manifest
-
-    def assemble(
-        self,
-        schema: pa.Schema,
-        *,
-        ordered: bool = True,
-        base: Base | None = None,
-        order: Sequence[str] | None = None,
-    ) -> Written:
-        """Write the whole table from what has arrived, and from ``base``: row groups of a good size.
-
-        Columns that are JSON text get the type that fits all their values. ``ordered``: rows stand in
-        the order of their entry ids, whenever they arrived. ``order``: in that of these ids, held in memory.
-
-        Raises
-        ------
-        CacheCorrupt
-            If what arrived cannot be read, or an entry stands in it twice; it is of no use then.
-        OtherTypes
-            If such a column has another type in ``base``.
-        """
-        journal = self.journal
-        records = journal.records()
-
-        def arrived() -> Iterator[pa.RecordBatch]:
-            return (rows for record in records if (rows := journal.rows(record)) is not None)
-
-        shapes = observe(arrived(), schema)
-        settled = settled_schema(schema, shapes)
-        if base is not None:
-            settled = _agreed(settled, self.schema(base.manifest), shapes)
-        problems = tuple(map(_line, (*lacking(arrived(), shapes), *widening(shapes))))
-
-        def rows_of(record: Record) -> pa.RecordBatch:
-            return settled_batch(journal.rows(record), settled, shapes)
-
-        rows = [_piece(record, rows_of) for record in records if record.n_rows]
-        pins = [_piece(record, journal.pins) for record in records if record.n_entries]
-        if base is not None:
-            rows += self._kept_pieces(base, 0)
-            pins += self._kept_pieces(base, 1)
-        counted = _Counted(self, is_strict=False)
-        table = self._write("table", counted.through(_ordered(rows, ordered, order)), settled)
-        entries = _Counted(self, is_strict=ordered)
-        pinned = self._write("pins", entries.through(_ordered(pins, ordered, order)), pins_schema())
-        return Written((table, pinned), entries.n_ids - counted.n_ids, problems, units_of(settled))
-
-    def arrived(self, schema: pa.Schema) -> pa.Table:
-        """Return the rows that are here of a table that is not whole, in the order of their ids."""
-        import pyarrow as pa
-
-        journal = self.journal
-        batches = [rows for record in journal.records() if (rows := journal.rows(record)) is not None]
-        shapes = observe(batches, schema)
-        settled = settled_schema(schema, shapes)
-        return pa.Table.from_batches(
-            [settled_batch(batch, settled, shapes) for batch in batches], settled
-        ).sort_by("entry_id")
 
     def publish(self, manifest: Manifest) -> None:
         """Make the table of a complete manifest the one that is read; what was begun goes."""
@@ -310,7 +160,7 @@ class TableStore:
         import pyarrow.parquet as pq
 
         path = self._file(manifest)
-        with self._readable(path):
+        with self.readable(path):
             return pq.read_schema(path)
 
     def batches(
@@ -329,7 +179,7 @@ class TableStore:
         if known is None:
             return
         path, n_rows = self._file(known), 0
-        with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with self.readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(batch_size):
                 n_rows += batch.num_rows
                 yield batch
@@ -346,7 +196,7 @@ class TableStore:
         import pyarrow.parquet as pq
 
         path = self._file(manifest)
-        with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with self.readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns=None if columns is None else list(columns))
         known = self.whole() if manifest is None else manifest
         if known is not None:
@@ -371,7 +221,7 @@ class TableStore:
             some = (journal.pins(record) for record in journal.records())
             return pa.Table.from_batches([batch for batch in some if batch is not None], pins_schema())
         path = self.folder / manifest.parts[1].file
-        with self._readable(path):
+        with self.readable(path):
             return pq.read_table(path)
 
     def check_hashes(self, manifest: Manifest) -> None:
@@ -384,10 +234,10 @@ class TableStore:
         """
         for part in manifest.parts:
             path = self.folder / part.file
-            with self._readable(path):
+            with self.readable(path):
                 found = sha256_of(path)
             if found != part.sha256:
-                raise self._corrupt(f"{part.file} is not what was written (SHA-256)")
+                raise self.corrupt(f"{part.file} is not what was written (SHA-256)")
 
     def abandon(self) -> None:
         """Remove what was begun and is not whole; what is whole stays."""
@@ -405,7 +255,7 @@ class TableStore:
         with opened(part.file) as source, replacing(path) as stream:
             size_bytes, sha256 = copied(source, stream)
             if sha256 != part.sha256:
-                raise self._corrupt(f"{part.file} is not what its manifest says (SHA-256)")
+                raise self.corrupt(f"{part.file} is not what its manifest says (SHA-256)")
         return replace(part, file=path.name, size_bytes=size_bytes)
 
     def _left_behind(self) -> list[str]:
@@ -419,32 +269,13 @@ class TableStore:
     def _file(self, manifest: Manifest | None) -> Path:
         files = self.files(manifest)
         if not files:
-            raise self._corrupt("it has no file")
+            raise self.corrupt("it has no file")
         return files[0]
 
     def _check_rows(self, manifest: Manifest, n_rows: int) -> None:
         part = manifest.parts[0]
         if n_rows != part.n_rows:
-            raise self._corrupt(f"{part.file} has {n_rows} rows in place of {part.n_rows}")
-
-    def _kept_pieces(self, base: Base, which: int) -> list[Piece]:
-        """Return the row groups of a file of a whole table, without what is dropped."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        path = self.folder / base.manifest.parts[which].file
-        dropped = pa.array(sorted(base.dropped), pa.string())
-
-        def load(group: int) -> pa.Table:
-            with self._readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-                rows = file.read_row_group(group)
-            return rows.filter(pc.invert(pc.is_in(rows.column(0), value_set=dropped)))
-
-        with self._readable(path):
-            known = pq.read_metadata(path)
-        spans = [known.row_group(group).column(0).statistics for group in range(known.num_row_groups)]
-        return [Piece(span.min, span.max, partial(load, group)) for group, span in enumerate(spans)]
+            raise self.corrupt(f"{part.file} has {n_rows} rows in place of {part.n_rows}")
 
     def _lost_file(self, manifest: Manifest) -> str | None:
         for part in manifest.parts:
@@ -461,7 +292,7 @@ class TableStore:
             content = read_json(path)
             return None if content is None else manifest_from(content, path)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._corrupt(f"{path.name} cannot be read") from error
+            raise self.corrupt(f"{path.name} cannot be read") from error
 
     def _commit(self, manifest: Manifest) -> None:
         content = {
@@ -477,7 +308,7 @@ class TableStore:
         }
         write_json(self.folder / (_WHOLE if manifest.state == "complete" else _PARTIAL), content)
 
-    def _write(self, stem: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Part:
+    def write_rows(self, stem: str, tables: Iterable[pa.Table], schema: pa.Schema) -> Part:
         """Write one Parquet file under an unused name; dictionaries only where texts repeat."""
         import pyarrow.parquet as pq
 
@@ -512,65 +343,22 @@ class TableStore:
                 remove_folder(path) if path.is_dir() else remove_file(path)
 
     @contextmanager
-    def _readable(self, path: Path) -> Iterator[None]:
+    def readable(self, path: Path) -> Iterator[None]:
+        """Turn what reading a damaged file raises into `CacheCorrupt`."""
         import pyarrow as pa
 
         try:
             yield
         except (pa.ArrowException, OSError) as error:
             why = " ".join(str(error).split())
-            raise self._corrupt(f"{path.name} cannot be read ({why})") from error
+            raise self.corrupt(f"{path.name} cannot be read ({why})") from error
 
-    def _corrupt(self, what: str) -> CacheCorrupt:
+    def corrupt(self, what: str) -> CacheCorrupt:
+        """Return the error that says what is damaged, and what to do."""
         return CacheCorrupt(
             f"The cached table in {self.folder} is damaged: {what}. Fetch it again with refresh=True, or "
             f"remove it: nomadquery cache remove {self.folder.name}."
         )
-
-
-def manifest_from(content: Any, where: object) -> Manifest:
-    """Return the manifest that a file at ``where`` holds.
-
-    Raises
-    ------
-    CacheFormatTooNew
-        If a newer nomadquery wrote it.
-    ValueError, KeyError, TypeError, AttributeError
-        If it is none.
-    """
-    if content["format"] > FORMAT:
-        raise CacheFormatTooNew(
-            f"{where} was written by a newer nomadquery (format {content['format']}, this one reads "
-            f"{FORMAT}). Update nomadquery, or give another cache_dir."
-        )
-    known = {name: value for name, value in content.items() if name != "format"}
-    parts = tuple(Part(**part) for part in content["parts"])
-    return Manifest(**{**known, "problems": tuple(content["problems"]), "parts": parts})
-
-
-@dataclass(slots=True)
-class _Counted:
-    """Counts the entries of rows that pass in the order of their ids."""
-
-    store: TableStore
-    is_strict: bool
-    n_ids: int = 0
-    _last: str | None = None
-
-    def through(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Yield the rows as they come; where each entry has one, an entry that stands twice is damage."""
-        import pyarrow.compute as pc
-
-        for table in tables:
-            ids = table.column(0)
-            if len(ids):
-                n_new = pc.sum(pc.not_equal(ids[:-1], ids[1:])).as_py() or 0
-                is_new = ids[0].as_py() != self._last
-                if self.is_strict and n_new + is_new < len(ids):
-                    raise self.store._corrupt("an entry stands in it twice")
-                self.n_ids += n_new + is_new
-                self._last = ids[-1].as_py()
-            yield table
 
 
 def _with_arrived(begun: Manifest, records: Sequence[Record]) -> Manifest:
@@ -581,58 +369,6 @@ def _with_arrived(begun: Manifest, records: Sequence[Record]) -> Manifest:
         total=next((record.total for record in records if record.total is not None), begun.total),
         problems=tuple(line for record in records for line in record.problems),
     )
-
-
-def _piece(record: Record, load: Callable[[Record], pa.RecordBatch | None]) -> Piece:
-    import pyarrow as pa
-
-    return Piece(record.first_id or "", record.last_id or "", lambda: pa.Table.from_batches([load(record)]))
-
-
-def _ordered(pieces: Sequence[Piece], ordered: bool, order: Sequence[str] | None) -> Iterator[pa.Table]:
-    if order is not None:
-        return _arranged(pieces, order)
-    return in_order(pieces) if ordered else (piece.load() for piece in pieces)
-
-
-def _arranged(pieces: Sequence[Piece], order: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the rows in the order of these entry ids, each entry's in their own."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pieces:
-        table = pa.concat_tables([piece.load() for piece in pieces])
-        ranks = pc.index_in(table.column(0), value_set=pa.array(order, pa.string()))
-        yield table.take(pa.array(np.argsort(ranks.to_numpy(), kind="stable")))
-
-
-def _agreed(settled: pa.Schema, kept: pa.Schema, shapes: Mapping[str, Any]) -> pa.Schema:
-    """Return the schema that rows on disk and new ones have in common.
-
-    A column of which no new row has a value takes the type that it had.
-    """
-    import pyarrow as pa
-
-    fields = []
-    for new, old in zip(settled, kept, strict=True):
-        shape = shapes.get(new.name)
-        if shape is not None and not shape.kinds and shape.n_levels in {0, _n_levels(old.type)}:
-            new = old  # noqa: PLW2901  # the same column
-        if not new.equals(old, check_metadata=True):
-            raise OtherTypes(new.name)
-        fields.append(new)
-    return pa.schema(fields, metadata=settled.metadata)
-
-
-def _n_levels(kind: pa.DataType) -> int:
-    import pyarrow as pa
-
-    return 1 + _n_levels(kind.value_type) if pa.types.is_list(kind) else 0
-
-
-def _line(lack: Lack) -> dict[str, str]:
-    return dict(zip(("entry_id", "path", "why"), lack, strict=True))
 
 
 def _low_cardinality(table: pa.Table) -> list[str]:

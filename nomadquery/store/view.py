@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nomadquery.errors import QueryError
-from nomadquery.store.tables import Manifest, TableStore
+from nomadquery.store.manifests import Manifest
+from nomadquery.store.tables import TableStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
