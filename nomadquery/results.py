@@ -104,7 +104,7 @@ class Results:
         """
         return self._inquiry.arrow_table(self._wishes(**wishes))[0]
 
-    def batches(self, batch_size: int = 65_536, **wishes: Unpack[WishWords]) -> Iterator[pa.RecordBatch]:
+    def batches(self, batch_size: int = 16_384, **wishes: Unpack[WishWords]) -> Iterator[pa.RecordBatch]:
         """Yield the complete table as Arrow record batches; memory holds one row group."""
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise QueryError(f"batch_size is a number of rows, at least 1, not {batch_size!r}.")

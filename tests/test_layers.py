@@ -15,7 +15,7 @@ DRAWING = Path(__file__).parents[1] / "docs" / "internals" / "architecture.md"
 #: The one definition of the house, lowest floor first: folder (or ``""``) and its rooms in order.
 #: A room imports from floors below its own, and from rooms listed before it on its own floor.
 FLOORS: tuple[tuple[str, str], ...] = (
-    ("", "errors units durations"),
+    ("", "errors units durations memory"),
     (
         "query",
         "criteria levels formulas dates gui_filters short_names optimade_syntax path section_graph "

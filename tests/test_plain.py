@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nomadquery.asking import chosen_columns
 from nomadquery.columns.compiled import listed
-from nomadquery.columns.decode import decode
+from nomadquery.columns.decode import decode, shelved
 from nomadquery.columns.plain import Plain, compiled_plain
 from nomadquery.columns.plan import plan_columns
 from nomadquery.query.catalogue import catalogue_for
-from tests.strategies import changed_somewhere, column_documents
+from tests.strategies import changed_somewhere, column_documents, run_archives
 
 CATALOGUE = catalogue_for("2.0.0")
 GAP = "results.properties.electronic.band_gap"
@@ -83,6 +83,60 @@ def test_whatever_stands_in_the_documents_it_says_the_same_or_nothing(documents:
     assert_same(named(documents))
 
 
+ARCHIVED = {
+    "energy": "run[-1].calculation.energy.total.value.last() in eV",
+    "begun": "run.calculation.energy.total.value.first()",
+    "energies": "run.calculation.energy.total.value in eV",
+    "mean": "run[0].calculation.energy.total.value.mean() in eV",
+    "forces": "run[-1].calculation.forces.total.value.last() in eV/angstrom",
+    "all_forces": "run.calculation.forces.total.value",
+    "second": "run[0].calculation[1].energy.total.value",
+    "before": "run[0].calculation[-2].energy.total.value",
+    "program": "run[0].program.name",
+    "programs": "run.program.name",
+    "steps": "run.calculation.energy.total.value.count()",
+}
+
+
+@settings(max_examples=300)
+@given(st.lists(run_archives().flatmap(changed_somewhere), max_size=5))
+def test_whatever_stands_in_archives_it_says_the_same_or_nothing(archives: list[Any]) -> None:
+    """Positions, first and last, arrays, lists of lists."""
+    columns, _ = plan_columns(chosen_columns((), ARCHIVED, None, CATALOGUE), CATALOGUE, None)
+    plain = compiled_plain(columns, CATALOGUE, source="archive")
+    assert plain is not None
+    contents = {f"e{n}": one if isinstance(one, dict) else {} for n, one in enumerate(archives)}
+    rows = plain.rows(encoded([{"entry_id": one, "archive": own} for one, own in contents.items()]))
+    if rows is None:
+        return
+    documents = [{"entry_id": one} for one in contents]
+    expected, problems = decode(documents, columns, CATALOGUE, archives=shelved(contents))
+    assert problems == []
+    rows.validate(full=True)
+    assert rows.schema.equals(expected.schema, check_metadata=True)
+    assert [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]
+
+
+def test_archives_as_the_schema_says_are_read() -> None:
+    """Two runs, steps without a value, none at all."""
+    columns, _ = plan_columns(chosen_columns((), ARCHIVED, None, CATALOGUE), CATALOGUE, None)
+    plain = compiled_plain(columns, CATALOGUE, source="archive")
+    assert plain is not None
+    steps = [{"energy": {"total": {"value": -n * 1e-18}}, "forces": FORCES} for n in (1, 2)]
+    run = {"program": {"name": "VASP"}, "calculation": [*steps, {"energy": {}}]}
+    rows = plain.rows(encoded([{"entry_id": "a", "archive": {"run": [{}, run]}}, {"entry_id": "b"}]))
+    assert rows is not None
+    energies = rows.column("energy").to_pylist()
+    assert energies == [pytest.approx(-2e-18 / 1.602176634e-19, rel=1e-12), None]
+    assert rows.column("begun").to_pylist() == [-1e-18, None]
+    assert rows.column("steps").to_pylist() == [2, 0]
+    assert rows.column("programs").to_pylist() == [[None, "VASP"], None]
+    assert len(rows.column("forces")[0]) == 2
+
+
+FORCES = {"total": {"value": [[1e-10, 2e-10, 3e-10], [4e-10, 5e-10, 6e-10]]}}
+
+
 def a_document(**more: Any) -> dict[str, Any]:
     gaps = [{"value": 1.6e-19, "type": "direct"}, {"value": 3.2e-19}, {"type": "indirect"}]
     return {
@@ -108,14 +162,13 @@ def test_documents_as_the_schema_says_are_read() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f"{GAP}[0].value",
-        "run.program.name",
+        f"{GAP}[0:2].value",
         "data.x",
         f'{GAP}[type == "direct"].value',
     ],
 )
 def test_other_paths_are_left_to_others(text: str) -> None:
-    """Positions, filters, archives, custom schemas."""
+    """Slices, filters, custom schemas."""
     plain, _ = plain_of({"column": text})
     assert plain is None
 

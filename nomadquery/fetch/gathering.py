@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
-from nomadquery.columns.compiled import Entry
+from nomadquery.columns.arrays import Problem, arrow_schema
+from nomadquery.columns.compiled import Entry, Listed, Opened
 from nomadquery.columns.decode import decode
 from nomadquery.columns.pins import Pinning, pins_of
 from nomadquery.columns.plain import Plain, compiled_plain
+from nomadquery.columns.planned import Source as SourceWord
 from nomadquery.fetch.archives import ArchiveReader, Batch, by_upload
 from nomadquery.fetch.crew import Brought, Crew, ended
 from nomadquery.fetch.pages import Source
@@ -32,6 +34,7 @@ from nomadquery.fetch.plan import (
 from nomadquery.fetch.rows import reader_for
 from nomadquery.fetch.slices import Slice, gaps
 from nomadquery.fetch.walk import Ask, Listing, Walk
+from nomadquery.memory import give_back
 from nomadquery.store.journal import Page, Record, Writer
 from nomadquery.store.tables import TableStore
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_SOURCES: Final[tuple[SourceWord, ...]] = ("search", "archive")
 #: Bytes of answers, as far as they can be foreseen, that may be on their way at once.
 _BYTES_OUT: Final = 32 << 20
 #: Rows of a window are put into order together when the table is put together.
@@ -134,6 +138,7 @@ class Gathering:
     _ids: deque[Sequence[str]] = field(default_factory=deque)
     _pinning: Pinning = field(default_factory=Pinning)
     _plain: Plain | None = None
+    _plain_archive: Plain | None = None
     _failure: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -141,7 +146,10 @@ class Gathering:
         self._size = first_page_size(question)
         self._bytes_each = float(bytes_each(question))
         self._pinning = Pinning(editable_of(question))
-        self._plain = compiled_plain(question.columns, self.source.catalogue, question.per)
+        self._plain, self._plain_archive = (
+            compiled_plain(question.columns, self.source.catalogue, question.per, source=source)
+            for source in _SOURCES
+        )
 
     def run(self) -> None:
         """Ask until everything that the walk leaves is here; what had been asked for is still taken.
@@ -158,6 +166,7 @@ class Gathering:
             self._give(crew)
             while crew.n_out:
                 self._take(crew.take(), crew)
+                give_back()  # what the page needed
                 self._give(crew)
         finally:
             crew.dismiss()
@@ -282,13 +291,16 @@ class Gathering:
 
     def _take_archives(self, window: Window, batch: Batch) -> None:
         question = self.source.question
-        rows, unreadable = decode(
-            batch.documents,
-            question.columns,
-            self.source.catalogue,
-            archives=batch.archives,
-            per=question.per,
-        )
+        unreadable: list[Problem] = []
+        rows = self._rows_with_archives(batch)
+        if rows is None:
+            rows, unreadable = decode(
+                batch.documents,
+                question.columns,
+                self.source.catalogue,
+                archives=batch.archives,
+                per=question.per,
+            )
         lines = tuple(asdict(problem) for problem in (*batch.problems, *unreadable))
         self._put(batch.documents, rows, Record(problems=lines))
         if question.page_size is None:
@@ -299,6 +311,25 @@ class Gathering:
         if not (window.n_out or window.waiting):
             self._windows.remove(window)
             self._end(window)
+
+    def _rows_with_archives(self, batch: Batch) -> pa.RecordBatch | None:
+        """Return the rows where all columns are plain, those of the index and those of archives."""
+        import pyarrow as pa
+
+        contents, documents = batch.archives.contents, batch.documents
+        if self._plain is None or self._plain_archive is None or not isinstance(contents, Opened):
+            return None
+        listed = [document.item for document in documents if isinstance(document, Listed)]
+        ids = [str(document["entry_id"]) for document in documents]
+        archives = [contents.item(one) or b'{"entry_id":"-"}' for one in ids]
+        of_index = self._plain.arrays(listed) if len(listed) == len(ids) else None
+        of_archives = self._plain_archive.arrays(archives)
+        if of_index is None or of_archives is None:
+            return None
+        columns = self.source.question.columns
+        sources = {"search": iter(of_index[1:]), "archive": iter(of_archives[1:])}
+        arrays = [of_index[0], *(next(sources[column.source]) for column in columns)]
+        return pa.record_batch(arrays, schema=arrow_schema(columns))
 
     def _end(self, window: Window) -> None:
         """Note that a window has been read."""

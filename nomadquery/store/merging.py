@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_PER_GROUP: Final = 131_072
-_BYTES_PER_GROUP: Final = 64 << 20
+_BYTES_PER_GROUP: Final = 32 << 20
 #: Rows of pieces that overlap are sorted together; more than this are sorted in parts.
 _MOST_WAITING: Final = 64 << 20
 
@@ -53,7 +53,7 @@ def in_order(pieces: Iterable[Piece]) -> Iterator[pa.Table]:
 
 
 def regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows in tables of one good row group each: 128k rows, or 64 MB."""
+    """Yield the rows in tables of one good row group each: 128k rows, or 32 MB."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []

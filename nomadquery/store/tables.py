@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from nomadquery.columns.pins import pins_schema
 from nomadquery.errors import CacheCorrupt, CacheError
+from nomadquery.memory import give_back
 from nomadquery.store.files import (
     copied,
     explained,
@@ -326,6 +327,7 @@ class TableStore:
             if writer is None:
                 writer = pq.ParquetWriter(stream, schema, **settings)
             writer.close()
+        give_back()
         return Part(path.name, n_rows, path.stat().st_size, sha256_of(path))
 
     def _unused_name(self, stem: str) -> str:
