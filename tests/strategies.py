@@ -860,3 +860,14 @@ def courses(draw: st.DrawFn) -> Course:
     afterwards = draw(st.one_of(st.none(), st.none(), st.sampled_from(sorted(LOST))))
     quiet = draw(st.one_of(st.none(), st.tuples(st.integers(1, 12), st.sampled_from(sorted(QUIET)))))
     return Course(tuple(faults), afterwards, quiet)
+
+
+# --- what stands in the rows of a column of lists
+
+
+def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """Return lists of lists of values: of equal lengths, or ragged and with missing ones."""
+    if depth == 0:
+        return leaf
+    inner = nested_cells(depth - 1, leaf)
+    return st.lists(inner, min_size=2, max_size=2) | st.lists(inner | st.none(), max_size=3)

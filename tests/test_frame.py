@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nomadquery import concat, ureg
 from nomadquery.columns.frame import to_pandas, units_of
 from nomadquery.errors import QueryError, UnitError
 from nomadquery.frames import register_accessor
+from tests.strategies import nested_cells
 
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -183,3 +186,52 @@ def test_the_accessor_tells_and_takes_units() -> None:
     assert frame.attrs["units"] == {"gap": "eV", "other": "angstrom"}
     with pytest.raises(UnitError):
         frame.nomad.units = {"missing": "eV"}
+
+
+def _expected(value: Any, n_lists: int, dtype: str | None) -> Any:
+    """Return a cell as it should be: a list of cells, or the array that NumPy makes of it."""
+    if value is None or dtype is None:
+        return value
+    if n_lists:
+        return [_expected(item, n_lists - 1, dtype) for item in value]
+    for kind in (dtype, "float64"):
+        try:
+            return np.asarray(value, dtype=kind)
+        except (ValueError, TypeError):
+            continue
+    return value
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        is_alike = one.dtype == other.dtype and one.shape == other.shape
+        return is_alike and np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+@given(st.data(), st.integers(1, 3), st.integers(0, 3), st.sampled_from(["float64", "int64", None]))
+def test_lists_and_arrays_are_what_python_and_numpy_make_of_them(
+    data: st.DataObject, depth: int, n_dimensions: int, dtype: str | None
+) -> None:
+    """Missing rows, lists and numbers, ragged and empty ones, several chunks; arrays may be written to."""
+    leaf: st.SearchStrategy[Any] = {
+        "float64": st.floats(-9, 9),
+        "int64": st.integers(-9, 9),
+        None: st.text(max_size=2),
+    }[dtype]
+    rows = data.draw(st.lists(nested_cells(depth, leaf) | st.none(), min_size=1, max_size=5))
+    kind: pa.DataType = {"float64": pa.float64(), "int64": pa.int64(), None: pa.string()}[dtype]
+    for _ in range(depth):
+        kind = pa.list_(pa.field("element", kind))
+    n_arrays = min(n_dimensions, depth) if dtype else 0
+    field = pa.field("x", kind, metadata={"array": str(n_arrays)} if n_arrays else {})
+    cut = data.draw(st.integers(0, len(rows)))
+    table = pa.concat_tables(
+        pa.table([pa.array(some, kind)], schema=pa.schema([field])) for some in (rows[:cut], rows[cut:])
+    )
+    cells = list(to_pandas(table, {})["x"])
+    expected = [_expected(row, depth - n_arrays, dtype if n_arrays else None) for row in rows]
+    assert all(map(_is_same, cells, expected)), (cells, expected)
+    assert all(cell.flags.writeable for cell in cells if isinstance(cell, np.ndarray))

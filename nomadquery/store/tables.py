@@ -52,6 +52,7 @@ _CHECKED: Final = "checked.json"
 _LOCK: Final = ".lock"
 _ROWS_PER_GROUP: Final = 131_072
 _CARDINALITY_OF_DICTIONARY: Final = 0.2
+_SAMPLE: Final = 10_000
 
 
 class TableStore:
@@ -379,9 +380,10 @@ def _low_cardinality(table: pa.Table) -> list[str]:
     import pyarrow.compute as pc
 
     names = []
+    sample = table.slice(0, _SAMPLE)
     for column in table.schema:
-        if pa.types.is_string(column.type) and table.num_rows:
-            n_distinct = pc.count_distinct(table[column.name]).as_py()
-            if n_distinct <= _CARDINALITY_OF_DICTIONARY * table.num_rows:
+        if pa.types.is_string(column.type) and sample.num_rows:
+            n_distinct = pc.count_distinct(sample[column.name]).as_py()
+            if n_distinct <= _CARDINALITY_OF_DICTIONARY * sample.num_rows:
                 names.append(column.name)
     return names
