@@ -98,7 +98,7 @@ class Inquiry:
                 question = self.drafted(query)
             question = self._completed(query, question)
             store = self.session.writable_store(key_of(question))
-            again = partial(self.harvested, replace(wishes, refresh=False))
+            again = partial(self.harvested, replace(wishes, refresh=False, goes_on=True))
             with _going_on(again, store, question):
                 known = self._fetched(store, question, wishes)
         if self.wanted.pinned is not None and not self.wanted.pinned.accepts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,18 @@ from nomadquery.query.quantity import Q
 from nomadquery.search import Search, make_search
 from tests.faults.proxy import Proxy, Schedule
 from tests.faults.server import Answer, as_proxy
-from tests.tables import CountedWire, a_document, a_filled_store, a_search, a_session, edited, ids
+from tests.tables import (
+    CountedWire,
+    a_document,
+    a_filled_store,
+    a_search,
+    a_session,
+    an_archive_of,
+    edited,
+    ids,
+    lost,
+    lost_after,
+)
 
 COLUMNS = {"gap": Q.gap, "elements": Q.elements, "energy": Q.energy}
 
@@ -219,6 +231,17 @@ def every_second(fault: Callable[[Answer], Answer]) -> Schedule:
     return lambda number, answer: fault(answer) if number % 2 else answer
 
 
+def every_fourth_of_the_same(fault: Callable[[Answer], Answer]) -> Schedule:
+    """Spoil three of four answers to one request; of all together it could always be the same ones."""
+    seen: Counter[bytes] = Counter()
+
+    def schedule(_: int, answer: Answer) -> Answer:
+        seen[answer.body] += 1
+        return fault(answer) if seen[answer.body] % 4 else answer
+
+    return schedule
+
+
 def spoiled(fault: Any) -> Callable[[Answer], Answer]:
     return lambda answer: Answer(answer.status, answer.body, fault=fault)
 
@@ -231,9 +254,7 @@ SCHEDULES: dict[str, Schedule] = {
     "chunks cut": every_second(spoiled("cut_chunks")),
     "compressed bodies cut": every_second(spoiled("cut_gzip")),
     "pages of a proxy with status 200": every_second(lambda _: as_proxy(200, "Welcome")),
-    "gateways fail three times of four": lambda number, answer: (
-        as_proxy(502, "502 Bad Gateway") if number % 4 else answer
-    ),
+    "gateways fail three times of four": every_fourth_of_the_same(lambda _: as_proxy(502, "502 Bad Gateway")),
 }
 
 
@@ -352,3 +373,93 @@ def test_a_number_that_json_has_not_is_missing_and_the_rest_arrives(tmp_path: Pa
     assert [row["n_elements"] for row in table.rows()] == [None, 2, 2]
     assert [row["gap"] for row in table.rows()] == pytest.approx([0, 1, 2], rel=1e-12)
     assert table.problems["entry_id"].tolist() == ids(1)
+
+
+# -- what must not be taken for complete, or for fresh ----------------------------------------
+
+
+def test_a_sorted_table_with_archives_keeps_the_order_of_the_server(tmp_path: Path) -> None:
+    """Although archives come upload by upload."""
+    wire = CountedWire(a_filled_store(ids(30)))
+    table = a_search(wire, tmp_path).select("energy").sort("mainfile", descending=True).limit(12)
+    assert entry_ids(table) == ids(30)[:17:-1]
+    assert [row["energy"] for row in table.rows()] == pytest.approx([-n - 0.5 for n in range(29, 17, -1)])
+
+
+def failing_over(entry_id: str) -> Callable[[Request, Reply], Reply]:
+    """Return how a server answers that fails over one entry wherever its values are asked for."""
+    failure = json.dumps({"detail": {"exception_class": "KeyError", "reason": "x"}}).encode()
+
+    def change(request: Request, reply: Reply) -> Reply:
+        is_listing = (request.json or {}).get("required") == {"include": ["entry_id"]}
+        has_it = f'"{entry_id}"'.encode() in reply.body
+        return Reply(500, reply.headers, failure, reply.url) if has_it and not is_listing else reply
+
+    return change
+
+
+def test_an_entry_published_meanwhile_does_not_make_up_for_one_that_is_missing(tmp_path: Path) -> None:
+    """Neither in the first call nor in the next."""
+    wire = CountedWire(a_filled_store(ids(20)))
+    fails = failing_over("entry-0013")
+
+    def change(request: Request, reply: Reply) -> Reply:
+        if len(wire.pages) == 1:
+            publish("entry-0019b")(wire.store)
+        return fails(request, reply)
+
+    wire.change = change
+    table = a_search(wire, tmp_path).select("gap").page_size(5)
+    for _ in range(2):
+        with pytest.raises(IncompleteResult) as caught:
+            table.to_pandas()
+        assert caught.value.missing == ("entry-0013",)
+    wire.change = None
+    assert entry_ids(table) == [*ids(20), "entry-0019b"]
+
+
+def test_resuming_a_refresh_goes_on_with_it(tmp_path: Path) -> None:
+    """The old table is not taken for the new one."""
+    wire = CountedWire(a_filled_store(ids(20)))
+    table = a_search(wire, tmp_path).select("gap").page_size(5)
+    table.to_arrow()
+    publish("entry-0019b")(wire.store)
+    n_before = len(wire.pages)
+    wire.change = lost_after(wire, n_before + 2)
+    with pytest.raises(IncompleteResult) as caught:
+        table.to_pandas(refresh=True)
+    wire.change = None
+    n_before = len(wire.pages)
+    caught.value.resume()
+    assert entry_ids(table) == [*ids(20), "entry-0019b"]
+    assert len(wire.pages) - n_before == 3
+
+
+def test_a_limit_holds_although_entries_came_before_those_that_had_arrived(tmp_path: Path) -> None:
+    """What arrived of a window that broke off and is not among the first any more is left out."""
+    wire = CountedWire(a_filled_store([f"entry-{n:04d}" for n in range(100, 200)]))
+    table = a_search(wire, tmp_path).select("energy").limit(100)
+
+    def change(request: Request, reply: Reply) -> Reply:
+        is_first = "entry-0102" in json.dumps(request.json)
+        return reply if request.path != "entries/archive/query" or is_first else lost(request, reply)
+
+    wire.change = change
+    with pytest.raises(IncompleteResult, match="arrived"):
+        table.to_arrow()
+    early = [f"entry-{n:04d}" for n in range(6)]
+    documents = [a_document(one) for one in early]
+    wire.store.add_entries((one, an_archive_of(one)) for one in documents)
+    wire.change = None
+    assert entry_ids(table) == [*early, *(f"entry-{n:04d}" for n in range(100, 194))]
+
+
+def test_a_sorted_page_that_lacks_entries_is_no_table(tmp_path: Path) -> None:
+    """It is asked for again, and then an error."""
+    wire = CountedWire(a_filled_store(ids(20)))
+    wire.change = lambda _, reply: edited(reply, lambda page: page["data"].pop())
+    table = a_search(wire, tmp_path).select("gap").sort("mainfile").limit(10)
+    with pytest.raises(ResponseFormatError):
+        table.to_pandas()
+    wire.change = None
+    assert entry_ids(table) == ids(10)

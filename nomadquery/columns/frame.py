@@ -116,7 +116,7 @@ def _cells_of(array: pa.Array, n_lists: int) -> list[Any]:
     import pyarrow.types as kinds  # `types` is Python's
 
     if not kinds.is_list(array.type):
-        if array.null_count:  # NumPy has no missing numbers but NaN
+        if array.null_count or kinds.is_timestamp(array.type):  # NumPy has no missing numbers, and no zones
             return cast("list[Any]", array.to_pylist())
         return cast("list[Any]", array.to_numpy(zero_copy_only=False).tolist())
     if n_lists:

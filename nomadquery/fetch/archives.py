@@ -45,7 +45,8 @@ _REFUSED: Final = frozenset({400, 413, 500})
 #: Groups of references to one and the same position that get a request of their own.
 _MOST_GROUPS: Final = 4
 _MOST_ROUNDS: Final = 16
-_UNKNOWN_BYTES: Final = 100_000.0
+#: What is foreseen of an archive before one has come.
+UNKNOWN_BYTES: Final = 100_000.0
 _NOT_GIVEN: Final = "there is no such entry, or it may not be read"
 
 
@@ -95,7 +96,7 @@ class ArchiveReader:
     declares: Declares | None = None
     clock: Callable[[], float] = time.monotonic
     size: int = field(default=FIRST_BATCH)
-    bytes_each: float = field(default=_UNKNOWN_BYTES)
+    bytes_each: float = field(default=UNKNOWN_BYTES)
     _compiled: tuple[Tree, Form] | None = field(default=None, repr=False)
 
     def batches(self, documents: Sequence[Entry]) -> Iterator[Batch]:

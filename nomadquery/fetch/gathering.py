@@ -19,7 +19,7 @@ from nomadquery.columns.decode import decode
 from nomadquery.columns.pins import Pinning, pins_of
 from nomadquery.columns.plain import Plain, compiled_plain
 from nomadquery.columns.planned import Source as SourceWord
-from nomadquery.fetch.archives import ArchiveReader, Batch, by_upload
+from nomadquery.fetch.archives import UNKNOWN_BYTES, ArchiveReader, Batch, by_upload
 from nomadquery.fetch.crew import Brought, Crew, ended
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.paging import Fetched, fetch_by_ids, fetch_page
@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 _SOURCES: Final[tuple[SourceWord, ...]] = ("search", "archive")
 #: Bytes of answers, as far as they can be foreseen, that may be on their way at once.
 _BYTES_OUT: Final = 32 << 20
+#: Batches of archives that are asked for before it is known how large archives are.
+_PROBES: Final = 2
 #: Rows of a window are put into order together when the table is put together.
 _WINDOW_BYTES: Final = 32 << 20
 
@@ -116,8 +118,12 @@ class Gathering:
         Requests at once; 0: one after the other, in this thread.
     known : set of str
         Entries of windows that are not read whole, whose rows are here.
+    met : set of str
+        Those of them that have been listed again.
     n_arrived : int
         Entries whose rows are here.
+    order : sequence of str or None
+        The entry ids of a sorted table, as the server lists them.
     refused : dict
         Entry id → why it could not be had.
     """
@@ -129,7 +135,9 @@ class Gathering:
     show: Callable[[int, int | None], None]
     n_places: int
     known: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)
     n_arrived: int = 0
+    order: Sequence[str] | None = None
     refused: dict[str, str] = field(default_factory=dict)
     _size: int = 0
     _bytes_each: float = 0.0
@@ -205,7 +213,9 @@ class Gathering:
             crew.give(job)
 
     def _next_job(self) -> Job | None:
-        for window in self._windows:
+        n_batches = sum(window.n_out for window in self._windows)
+        is_probing = self.reader.bytes_each == UNKNOWN_BYTES and n_batches >= _PROBES
+        for window in () if is_probing else self._windows:
             if window.waiting:
                 some, window.waiting = window.waiting[: self.reader.size], window.waiting[self.reader.size :]
                 window.n_out += 1
@@ -251,7 +261,7 @@ class Gathering:
         if question.limit is not None:
             fetched = _cut(fetched, question.limit - self.walk.n_here)
         if question.sort is not None:
-            covers = self.walk.had(ask, n_listed, fetched.total)
+            covers, self.order = self.walk.had(ask, n_listed, fetched.total), fetched.ids
         else:
             covers = self.walk.answered(ask, Listing(fetched.ids, fetched.total, n_listed))
         self._learn(fetched)
@@ -270,9 +280,16 @@ class Gathering:
         question = self.source.question
         if not question.reads_archives:
             rows, lines = self._rows_of(fetched)
-            record = Record(covers=covers, n_listed=n_listed, total=total, problems=lines)
+            record = Record(
+                covers=covers,
+                n_listed=n_listed,
+                is_short=self.walk.is_short,
+                total=total,
+                problems=lines,
+            )
             self._put(fetched.entries, rows, record)
             return
+        self.met.update(self.known.intersection(fetched.ids))
         new = by_upload(entry for entry in fetched.entries if entry["entry_id"] not in self.known)
         window = Window(covers, n_listed, total, new)
         if new:
@@ -302,7 +319,7 @@ class Gathering:
                 per=question.per,
             )
         lines = tuple(asdict(problem) for problem in (*batch.problems, *unreadable))
-        self._put(batch.documents, rows, Record(problems=lines))
+        self._put(batch.documents, rows, Record(problems=lines, total=window.total))
         if question.page_size is None:
             by_memory = _WINDOW_BYTES * len(batch.documents) // max(1, rows.nbytes)
             by_bytes = int(PAGE_BYTES / max(1.0, self._bytes_each))
@@ -334,7 +351,16 @@ class Gathering:
     def _end(self, window: Window) -> None:
         """Note that a window has been read."""
         if window.covers is not None:
-            self.writer.put(Page(Record(covers=window.covers, n_listed=window.n_listed, total=window.total)))
+            self.writer.put(
+                Page(
+                    Record(
+                        covers=window.covers,
+                        n_listed=window.n_listed,
+                        is_short=self.walk.is_short,
+                        total=window.total,
+                    )
+                )
+            )
 
     def _put(self, entries: Sequence[Entry], rows: pa.RecordBatch, record: Record) -> None:
         ids = [str(entry["entry_id"]) for entry in entries]
@@ -373,6 +399,7 @@ def begin_gathering(store: TableStore, source: Source, show: Callable[[int, int 
         n_here=sum(record.n_listed for record in records),
         promised=next((record.total for record in records if record.total is not None), None),
         limit=question.limit,
+        is_short=any(record.is_short for record in records),
         n_places=1 if question.reads_archives else source.n_places,
     )
     left = gaps(covered)

@@ -137,6 +137,7 @@ def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishe
         n_resumed = fetch.n_arrived
         try:
             fetch.run()
+            _leave_out_vanished(fetch, store)
             problems = _reconciled(fetch, store)
         except TransportError as error:
             fetch.writer.close()
@@ -147,7 +148,16 @@ def _filled(store: TableStore, manifest: Manifest, source: Source, wishes: Wishe
     if question.limit is None and named_ids(question.criterion):
         begun = store.partial() or manifest
         problems += ids_not_found(source, set(store.pins(begun)["entry_id"].to_pylist()))
-    return finished(store, manifest, question, problems)
+    return finished(store, manifest, question, problems, order=fetch.order)
+
+
+def _leave_out_vanished(fetch: Gathering, store: TableStore) -> None:
+    """Take out entries that arrived before a window broke off and are not listed in it any more."""
+    vanished = fetch.known - fetch.met
+    if vanished:
+        fetch.writer.flush()
+        store.journal.leave_out(vanished)
+        fetch.n_arrived -= len(vanished)
 
 
 def finished(
@@ -206,15 +216,15 @@ def _reconciled(fetch: Gathering, store: TableStore) -> list[dict[str, str]]:
     promised = walk.n_wanted
     if promised is None or source.question.sort is not None:
         return []
-    if fetch.n_arrived >= promised and not walk.is_short and not fetch.refused:
+    is_all_here = fetch.n_arrived >= max(promised, walk.n_here)
+    if is_all_here and not walk.is_short and not fetch.refused:
         return []
     here = _ids_here(store, fetch)
     listed = list(source.ids())
-    n_wanted = None if source.question.limit is None else source.question.limit - len(here)
+    n_wanted = None if source.question.limit is None else max(0, source.question.limit - len(here))
     missing = [entry_id for entry_id in listed if entry_id not in here][:n_wanted]
     fetch.refused.clear()
     fetch.run_for(missing)
-    fetch.writer.close()
     lost = tuple(one for one in missing if one not in _ids_here(store, fetch)) if missing else ()
     if lost:
         why = fetch.refused.get(lost[0])
@@ -274,7 +284,8 @@ def interrupted(
     n_wanted = begun.total if question.limit is None else min(begun.total, question.limit)
     return IncompleteResult(
         f"{begun.n_entries} of {n_wanted} entries arrived, then the server failed: {error} "
-        "What arrived is kept; the same call goes on there.",
+        "What arrived is kept; the same call goes on there (with refresh=True it begins anew, and "
+        "error.resume() goes on).",
         n_arrived=begun.n_entries,
         n_missing=max(0, n_wanted - begun.n_entries),
         why=str(error),

@@ -52,9 +52,9 @@ def still_listed(source: Source, ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(ids), LARGEST_PAGE):
         some = HasAny("entry_id", tuple(ids[start : start + LARGEST_PAGE]))
-        question = replace(
-            source.question, criterion=And((source.question.criterion, some)), sort=None, limit=None
-        )
+        # a lock asks for nothing but its entries, all of which need not go along
+        criterion = some if source.question.pinned else And((source.question.criterion, some))
+        question = replace(source.question, criterion=criterion, sort=None, limit=None)
         found.update(replace(source, question=question).ids())
     return found
 

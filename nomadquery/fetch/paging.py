@@ -79,7 +79,7 @@ def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:  # frozen
             return _page_in_parts(source, ask, pinning, began_s)
         entries = pinning.listed(page.items)
         ids = [entry.entry_id for entry in entries]
-        if source.question.sort is not None or is_in_place(ids, ask):
+        if is_whole(ids, page.total, ask) if source.question.sort is not None else is_in_place(ids, ask):
             took_s = time.monotonic() - began_s
             return Fetched(entries, page.total, ids, page.n_bytes, took_s)
     raise ResponseFormatError(_DISORDERED.format(ask.after or "the beginning"))
@@ -138,6 +138,11 @@ def is_in_place(ids: Sequence[str], ask: Ask) -> bool:
     is_after = ask.after is None or ids[0] > ask.after
     is_within = ask.slice.upto is None or ids[-1] <= ask.slice.upto
     return is_after and is_within and all(one < other for one, other in pairwise(ids))
+
+
+def is_whole(ids: Sequence[str], total: int, ask: Ask) -> bool:
+    """Return whether a page in another order than that of ids has all its entries, each once."""
+    return len(set(ids)) == len(ids) >= min(total, ask.size)
 
 
 def _page_in_parts(source: Source, ask: Ask, pinning: Pinning, began_s: float) -> Fetched:

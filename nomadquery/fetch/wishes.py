@@ -26,12 +26,15 @@ class Wishes:
         Send nothing.
     progress : bool or None
         Show a bar; ``None``: where somebody looks.
+    goes_on : bool
+        Finish what was begun, whatever is kept whole.
     """
 
     refresh: bool = False
     max_age: timedelta | None = None
     offline: bool = False
     progress: bool | None = None
+    goes_on: bool = False
 
 
 def is_servable(manifest: Manifest, question: Question, wishes: Wishes) -> bool:
@@ -40,7 +43,7 @@ def is_servable(manifest: Manifest, question: Question, wishes: Wishes) -> bool:
     Only a complete, public table that has rows is, of a deployment that is as it was; and one that
     is asked for offline.
     """
-    if manifest.state != "complete" or wishes.refresh or _is_too_old(manifest, wishes):
+    if manifest.state != "complete" or wishes.refresh or wishes.goes_on or _is_too_old(manifest, wishes):
         return False
     if wishes.offline or question.pinned is not None:
         return True  # what a lockfile pins does not change

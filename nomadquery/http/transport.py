@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError, SSLError
 
 from nomadquery.errors import InvalidRequest, NomadError, NotAuthenticated, Unreachable
 from nomadquery.http.auth import ANONYMOUS, Credentials, Identity, Login
@@ -366,7 +366,7 @@ def _whole_body(response: requests.Response) -> bytes:
         raise requests.exceptions.ChunkedEncodingError(error) from error
     except DecodeError as error:
         raise requests.exceptions.ContentDecodingError(error) from error
-    except ReadTimeoutError as error:
+    except (ReadTimeoutError, SSLError) as error:
         raise requests.ConnectionError(error) from error
 
 

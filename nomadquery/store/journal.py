@@ -58,6 +58,8 @@ class Record:
         How many entries the server said there are in all, where it did.
     problems : tuple of dict
         What rows lack: ``entry_id``, ``path``, ``why``.
+    is_short : bool
+        Whether a range so far ended with fewer entries than the server counted in it.
     """
 
     n_entries: int = 0
@@ -68,6 +70,7 @@ class Record:
     n_listed: int = 0
     total: int | None = None
     problems: tuple[Mapping[str, str], ...] = ()
+    is_short: bool = False
     _place: tuple[int, int, int, int] = field(default=(0, 0, 0, 0), compare=False, repr=False)
 
 
@@ -219,6 +222,7 @@ def _record_of(header: bytes, place: tuple[int, int, int, int]) -> Record:
         last_id=known["last_id"],
         covers=None if covers is None else (covers[0], covers[1]),
         n_listed=known["n_listed"],
+        is_short=known["is_short"],
         total=known["total"],
         problems=tuple(known["problems"]),
         _place=place,
@@ -235,6 +239,7 @@ def _packed(page: Page) -> tuple[bytes | pa.Buffer, ...]:
         "last_id": record.last_id,
         "covers": record.covers,
         "n_listed": record.n_listed,
+        "is_short": record.is_short,
         "total": record.total,
         "problems": record.problems,
     }
@@ -281,6 +286,7 @@ class Writer:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._is_closed = False
         self._waiting: Queue[Page | None] = Queue(_MOST_WAITING)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="nomadquery-journal", daemon=True)
@@ -295,6 +301,8 @@ class Writer:
             If an earlier one could not be.
         """
         self._check()
+        if self._is_closed:
+            raise RuntimeError("The journal is closed; what is put now would never be written.")
         self._waiting.put(page)
 
     def flush(self) -> None:
@@ -304,7 +312,8 @@ class Writer:
 
     def close(self) -> None:
         """End, once all records are on disk; raises as `put` does."""
-        if self._thread.is_alive():
+        if not self._is_closed:
+            self._is_closed = True
             self._waiting.put(None)
             self._thread.join()
         self._check()
