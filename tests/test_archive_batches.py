@@ -131,8 +131,8 @@ def test_a_batch_that_takes_too_long_is_halved_and_later_ones_stay_small(
     table = a_search(wire, tmp_path).select(**COLUMNS).to_arrow()
     assert table["energy"].null_count == 0
     sizes = [request.json["pagination"]["page_size"] for request in wire.archive_pages]
-    assert sorted(sizes[:2]) == [40, 50]  # asked for side by side
-    assert max(sizes[2:]) <= 25
+    assert sizes.count(50) == 1
+    assert sorted(sizes)[-3] <= 25  # beside it at most one that was asked for before it failed
     assert sum(size for size in sizes if size <= 20) == 90
 
 
