@@ -262,7 +262,7 @@ class Search(Results):
 
         The entries are listed first, as a table is. Archives are kept compressed in the cache: only those
         that are missing, or were processed again, are asked for. One of them is in memory, and one batch
-        (at most 20 MB) while asking.
+        (about 6 MB of JSON) while asking.
 
         Parameters
         ----------

@@ -135,7 +135,7 @@ def test_offline_it_tells_what_is_kept(wire: CountedWire, tmp_path: Path) -> Non
 
 
 def test_pages_follow_the_bytes_of_the_one_before(search: Search) -> None:
-    """At most 10 MB and ten seconds a page, at most ten thousand entries, whatever was said comes first."""
+    """At most 6 MB and ten seconds a page, at most ten thousand entries, whatever was said comes first."""
 
     def question(table: Search) -> object:
         return table._inquiry.drafted(table._inquiry.query)

@@ -114,7 +114,7 @@ class ArchiveReader:
         return self._batch(documents, *self._compiled)
 
     def wanted(self, ids: Sequence[str], required: Required) -> tuple[dict[str, Content], dict[str, str]]:
-        """Return archives by entry id, and why others could not be had; at most 20 MB or ten seconds each."""
+        """Return archives by entry id, and why others could not be had; about 6 MB or ten seconds each."""
         found: dict[str, Json] = {}
         refused: dict[str, str] = {}
         waiting = list(ids)
@@ -334,7 +334,7 @@ def _one_place(wishes: Sequence[Wish]) -> tuple[str, ...] | None:
 
 
 def _next_batch(size: int, n_asked: int, n_bytes: int, took_s: float) -> int:
-    """Return how many archives to ask for next: at most four times as many, 10 MB and ten seconds.
+    """Return how many archives to ask for next: at most four times as many, 6 MB and ten seconds.
 
     Fewer than ``size``, the last of a group, tell nothing about larger batches unless they were too much.
     """

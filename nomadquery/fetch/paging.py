@@ -59,7 +59,7 @@ class Fetched:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:  # frozen
+def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
     """Return a page. Where the server fails over it or is too slow, its entries are asked for by their ids.
 
     Raises
