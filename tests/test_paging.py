@@ -464,3 +464,43 @@ def test_a_sorted_page_that_lacks_entries_is_no_table(tmp_path: Path) -> None:
         table.to_pandas()
     wire.change = None
     assert entry_ids(table) == ids(10)
+
+
+def failing_pages(spoil: Callable[[Any], None], *, of_ids: bool) -> Callable[[Request, Reply], Reply]:
+    """Return how a server answers that is too slow for pages of values, and spoils what is asked instead.
+
+    That is the list of ids, or the entries by their ids.
+    """
+
+    def change(request: Request, reply: Reply) -> Reply:
+        body = request.json or {}
+        if request.path != "entries/query" or not body["pagination"]["page_size"]:
+            return reply
+        if body.get("required") == {"include": ["entry_id"]}:
+            return edited(reply, spoil) if of_ids else reply
+        if "any" in json.dumps(body["query"]):
+            return reply if of_ids else edited(reply, spoil)
+        return Reply(504, reply.headers, b"<html>", reply.url)
+
+    return change
+
+
+def repeat(page: Any) -> None:
+    page["data"] += page["data"][:1]
+
+
+def test_an_entry_that_is_given_twice_by_its_id_has_one_row(tmp_path: Path) -> None:
+    """Pages that fail are asked for by the ids of their entries."""
+    wire = CountedWire(a_filled_store(ids(20)), failing_pages(repeat, of_ids=False))
+    assert entry_ids(a_search(wire, tmp_path).select("gap").page_size(5)) == ids(20)
+
+
+@pytest.mark.parametrize("spoil", [repeat, lambda page: page["data"].reverse()])
+def test_a_list_of_ids_that_is_out_of_order_is_refused(tmp_path: Path, spoil: Callable[[Any], None]) -> None:
+    """As a page would be; what was kept goes on when the server is well again."""
+    wire = CountedWire(a_filled_store(ids(20)), failing_pages(spoil, of_ids=True))
+    table = a_search(wire, tmp_path).select("gap").page_size(5)
+    with pytest.raises(ResponseFormatError, match="complete"):
+        table.to_pandas()
+    wire.change = None
+    assert entry_ids(table) == ids(20)

@@ -51,14 +51,16 @@ def named(documents: list[Any]) -> list[dict[str, Any]]:
     ]
 
 
+_PLAIN, _COLUMNS = plain_of(TEXTS)
+
+
 def assert_same(documents: list[dict[str, Any]]) -> bool:
     """Compare both ways; return whether Arrow's reader gave anything."""
-    plain, columns = plain_of(TEXTS)
-    assert plain is not None
-    rows = plain.rows(encoded(documents))
+    assert _PLAIN is not None
+    rows = _PLAIN.rows(encoded(documents))
     if rows is None:
         return False
-    expected, problems = decode(listed(encoded(documents)), columns, CATALOGUE)
+    expected, problems = decode(listed(encoded(documents)), _COLUMNS, CATALOGUE)
     assert problems == []
     assert rows.schema.equals(expected.schema, check_metadata=True)
     assert [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]

@@ -183,6 +183,7 @@ class Gathering:
 
     def run_for(self, ids: Sequence[str]) -> None:
         """Ask for these entries by their ids, whatever the walk says; see `run`."""
+        ids = list(dict.fromkeys(ids))  # a listing may repeat some
         size = max(1, min(self._size, LARGEST_PAGE))
         self._ids.extend(ids[start : start + size] for start in range(0, len(ids), size))
         self.run()

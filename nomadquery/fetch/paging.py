@@ -101,15 +101,15 @@ def readable(ask: Callable[[], Page]) -> Page:
 def fetch_by_ids(source: Source, ids: Sequence[str], pinning: Pinning) -> Fetched:
     """Return the entries that are known by id, halved around those that the server cannot serve.
 
-    Entries that are gone, or may not be seen, are left out.
+    Each once, however often it is given; entries that are gone, or may not be seen, are left out.
     """
     began_s = time.monotonic()
-    entries: list[Listed] = []
+    found: dict[str, Listed] = {}
     refused: dict[str, str] = {}
     n_bytes = 0
     for start in range(0, len(ids), LARGEST_PAGE):
-        n_bytes += _asked(source, ids[start : start + LARGEST_PAGE], pinning, entries, refused)
-    entries.sort(key=lambda entry: entry.entry_id)
+        n_bytes += _asked(source, ids[start : start + LARGEST_PAGE], pinning, found, refused)
+    entries = [found[entry_id] for entry_id in sorted(found)]
     return Fetched(entries, len(ids), ids, n_bytes, time.monotonic() - began_s, refused)
 
 
@@ -148,7 +148,7 @@ def is_whole(ids: Sequence[str], total: int, ask: Ask) -> bool:
 def _page_in_parts(source: Source, ask: Ask, pinning: Pinning, began_s: float) -> Fetched:
     """Return a page that the server cannot give at once: by the ids of its entries, if it can list these."""
     try:
-        ids, total = source.ids_of(ask)
+        ids, total = _ids_in_place(source, ask)
     except (InvalidRequest, ServerFailure, Unreachable) as error:
         if not can_be_less(error):
             raise
@@ -157,6 +157,15 @@ def _page_in_parts(source: Source, ask: Ask, pinning: Pinning, began_s: float) -
     found = fetch_by_ids(source, ids, pinning)
     took_s = time.monotonic() - began_s
     return Fetched(found.entries, total, ids, found.n_bytes, took_s, found.refused)
+
+
+def _ids_in_place(source: Source, ask: Ask) -> tuple[list[str], int]:
+    """Return the ids of a page and the total of its slice; a disordered list is asked for again."""
+    for _ in range(_MOST_ATTEMPTS):
+        ids, total = source.ids_of(ask)
+        if is_in_place(ids, ask):
+            return ids, total
+    raise ResponseFormatError(_DISORDERED.format(ask.after or "the beginning"))
 
 
 def _without_nameless(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
@@ -206,9 +215,9 @@ def _just_beyond(source: Source, whole: Slice) -> str | None:
 
 
 def _asked(
-    source: Source, ids: Sequence[str], pinning: Pinning, entries: list[Listed], refused: dict[str, str]
+    source: Source, ids: Sequence[str], pinning: Pinning, found: dict[str, Listed], refused: dict[str, str]
 ) -> int:
-    """Add the entries to ``entries``; return the size of the answers."""
+    """Add the entries to ``found``; return the size of the answers."""
     try:
         page = readable(lambda: source.documents_of(ids))
     except (InvalidRequest, ServerFailure, Unreachable) as error:
@@ -220,8 +229,8 @@ def _asked(
             refused[ids[0]] = f"the server could not serve it: {in_short(error)}"
             return 0
         middle = len(ids) // 2
-        first = _asked(source, ids[:middle], pinning, entries, refused)
-        return first + _asked(source, ids[middle:], pinning, entries, refused)
+        first = _asked(source, ids[:middle], pinning, found, refused)
+        return first + _asked(source, ids[middle:], pinning, found, refused)
     wanted = set(ids)
-    entries += [entry for entry in pinning.listed(page.items) if entry.entry_id in wanted]
+    found.update((entry.entry_id, entry) for entry in pinning.listed(page.items) if entry.entry_id in wanted)
     return page.n_bytes

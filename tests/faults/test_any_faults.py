@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from nomadquery.errors import IncompleteResult, ResponseFormatError, TransportError
 from tests.faults.catalogue import Catalogue
@@ -33,6 +33,7 @@ def expected(server: EntriesServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 @settings(max_examples=200, deadline=None)
 @given(course=courses())
+@example(course=Course((None, "an entry twice"), None, (1, "all entries left out")))  # listed twice by ids
 def test_no_course_of_faults_costs_a_row(server: EntriesServer, expected: list[Row], course: Course) -> None:
     """The table is as without faults, or an error says what is missing and the next call completes it."""
     server.will(course)
