@@ -97,11 +97,12 @@ def test_drawn_columns_are_those_of_the_archive_files(nomad: Nomad, world: World
         entry_id: [path for path in plain if holds(archive, path.split("."))]
         for entry_id, archive in world.archives.items()
     }
+    about = {path: {**world.quantities[path], "unit": world.unit_of(path)} for path in plain}
     compared: set[tuple[str, str]] = set()
 
     # a verdict names path and entry: nothing is gained by asking the server for a smaller example
     @settings(max_examples=25, deadline=None, phases=[Phase.generate])
-    @given(columns_of_entries({one: has for one, has in occurring.items() if has}, world.quantities, FACTORS))
+    @given(columns_of_entries({one: has for one, has in occurring.items() if has}, about, FACTORS))
     def drawn(
         question: tuple[list[str], list[tuple[str, str, tuple[Any, ...], str | None, str | None]]],
     ) -> None:
