@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from nomadquery.columns.compiled import Entry, Ids, Json, Listed, listed, read_document
+from nomadquery.columns.plain import Read
 from nomadquery.columns.planned import PlannedColumn
 
 if TYPE_CHECKING:
@@ -106,6 +107,19 @@ class Pinning:
             entries.append(Listed(entry_id, str(upload_id or ""), item, _text(processed), digest))
         return entries
 
+    def of_page(self, read: Read) -> pa.RecordBatch:
+        """Return the pins of a page that was read as columns; the same as `pins_of` of `listed`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        edited = read.edited
+        if self.editable:
+            time = pa.nulls(len(read.ids), pa.binary()) if edited is None else edited.cast(pa.binary())
+            parts = [*(read.texts[name] for name in self.editable), time]
+            joined = pc.binary_join_element_wise(*parts, b"\0", null_handling="replace", null_replacement=b"")
+            edited = pa.array(map(_hashed, joined.to_pylist()), pa.string())
+        return pa.record_batch([read.ids, read.processed, edited], schema=pins_schema())
+
     def _slowly(self, item: Json) -> Listed:
         (entry,) = listed([item])
         document = read_document(item)
@@ -125,7 +139,10 @@ def pins_of(entries: Sequence[Entry]) -> pa.RecordBatch:
 
 
 def _digest(edited: Any, values: Sequence[bytes | msgspec.Raw]) -> str:
-    text = b"\0".join((*values, str(edited or "").encode()))
+    return _hashed(b"\0".join((*values, str(edited or "").encode())))
+
+
+def _hashed(text: bytes) -> str:
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 

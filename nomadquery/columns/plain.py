@@ -1,21 +1,22 @@
-"""Columns of plain paths, read from the JSON of a whole page by Arrow's own reader.
+"""Columns of plain paths, read from the JSON of a whole page by `records`.
 
 Most tables have nothing but such columns: names and positions that lead, through sections, to a value of
-the search index or of an archive, with or without a rule. Arrow builds no Python objects on the way: numbers
-of arrays are never boxed, and the garbage collector has nothing to look at. It is strict where JSON is: a
-page with anything that is not as the schema says (a list where one value belongs, NaN, a number beyond 64
-bits) is left to `decode`, whose meaning this is.
+the search index or of an archive, with or without a rule. No Python objects are built on the way: numbers
+of arrays are never boxed, and the garbage collector has nothing to look at. A page with anything that is not
+as the schema says (a list where one value belongs, NaN, a number beyond 64 bits) is left to `decode`, whose
+meaning this is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from nomadquery.columns.arrays import array_of, arrow_schema, dates_of, nested_lists, scaled
-from nomadquery.columns.compiled import Json, Layout, archive_form, search_form
+from nomadquery.columns.arrays import array_of, arrow_schema, dates_of, scaled
+from nomadquery.columns.compiled import Layout, archive_form, search_form
 from nomadquery.columns.planned import Per, PlannedColumn, Source
+from nomadquery.columns.records import Records
 from nomadquery.columns.required import archive_required
 from nomadquery.columns.settle import nested
 from nomadquery.columns.sweep import Reached, is_swept, summarised
@@ -28,6 +29,47 @@ if TYPE_CHECKING:
 _Tree = dict[str, Any]
 
 
+#: Read of each entry of the index beside the columns.
+_IDENTIFYING: Final = ("entry_id", "upload_id", "last_processing_time", "last_edit_time")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a page holds, one value for each of its entries in every array.
+
+    Attributes
+    ----------
+    ids : pyarrow.StringArray
+    arrays : list of pyarrow.Array
+        The values of each column.
+    processed, edited : pyarrow.StringArray or None
+        When NOMAD processed the entry last, and when its metadata were edited; not of archives.
+    texts : mapping
+        The JSON of what was asked for as it is written, see `records.Found`.
+    pagination : bytes or None
+        The JSON of the page's place in the result.
+    """
+
+    ids: pa.StringArray
+    arrays: list[pa.Array]
+    processed: pa.StringArray | None
+    edited: pa.StringArray | None
+    texts: Mapping[str, pa.BinaryArray]
+    pagination: bytes | None
+
+    def first(self, n: int) -> Read:
+        """Return what the first ``n`` entries hold."""
+        texts = {name: values.slice(0, n) for name, values in self.texts.items()}
+        return Read(
+            self.ids.slice(0, n),
+            [one.slice(0, n) for one in self.arrays],
+            None if self.processed is None else self.processed.slice(0, n),
+            None if self.edited is None else self.edited.slice(0, n),
+            texts,
+            self.pagination,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Plain:
     """A reader made for the columns of one table, those of the search index or those of archives.
@@ -35,83 +77,64 @@ class Plain:
     Attributes
     ----------
     columns : tuple of PlannedColumn
-    tree : dict
-        Name → what stands there: another tree, or (kind, array dimensions) of a value.
-    repeats : frozenset of str
-        Dotted names of the sections that are lists.
     root : tuple of str
         Where the paths of the columns begin in what the server answers.
+    records : Records
+        What reads the JSON.
     """
 
     columns: tuple[PlannedColumn, ...]
-    tree: _Tree
-    repeats: frozenset[str]
-    root: tuple[str, ...] = ()
+    root: tuple[str, ...]
+    records: Records
 
-    def rows(self, items: Sequence[Json]) -> pa.RecordBatch | None:
-        """Return one row for each entry, ``None`` where something is not as the schema says."""
+    def rows(self, body: bytes) -> pa.RecordBatch | None:
+        """Return one row for each entry of an answer, ``None``: something is not as the schema says."""
         import pyarrow as pa
 
-        schema = arrow_schema(self.columns)
-        if not items:
-            return pa.RecordBatch.from_pylist([], schema)
-        read = self.arrays(items)
-        return None if read is None else pa.record_batch(read, schema=schema)
+        read = self.read(body)
+        return (
+            None
+            if read is None
+            else pa.record_batch([read.ids, *read.arrays], schema=arrow_schema(self.columns))
+        )
 
-    def arrays(self, items: Sequence[Json]) -> list[pa.Array] | None:
-        """Return the entry ids, and the values of each column; see `rows`."""
+    def read(self, body: bytes) -> Read | None:
+        """Return what the entries of an answer hold; see `rows`."""
         import pyarrow as pa
-        import pyarrow.json as pj
 
-        lines = b"\n".join(items)
-        if lines.count(b"\n") != len(items) - 1:
+        found = self.records.read(body)
+        if found is None or found.columns["entry_id"].null_count:
             return None
         try:
-            page = pj.read_json(
-                pa.BufferReader(lines),
-                read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-                parse_options=pj.ParseOptions(
-                    explicit_schema=self._schema(), unexpected_field_behavior="ignore"
-                ),
-                memory_pool=pa.system_memory_pool(),  # gives back at once what a page needed
-            ).combine_chunks()
-            arrays = [self._array(page, column) for column in self.columns]
+            arrays = [self._array(found.columns, column) for column in self.columns]
         except (pa.ArrowException, TypeError):
             return None
-        ids = page.column("entry_id")
-        if any(array is None for array in arrays) or ids.null_count or len(ids) != len(items):
+        if any(array is None for array in arrays):
             return None
-        return [_one(ids), *arrays]
+        processed, edited = (found.columns.get(name) for name in _IDENTIFYING[2:])
+        return Read(found.columns["entry_id"], arrays, processed, edited, found.texts, found.pagination)
 
-    def _schema(self) -> pa.Schema:
-        import pyarrow as pa
-
-        fields = _fields(self.tree, "", self.repeats)
-        for name in reversed(self.root):
-            fields = [pa.field(name, pa.struct(fields))]
-        return pa.schema([*fields, pa.field("entry_id", pa.string())]) if self.root else pa.schema(fields)
-
-    def _array(self, page: pa.Table, column: PlannedColumn) -> pa.Array | None:
+    def _array(self, page: Mapping[str, pa.Array], column: PlannedColumn) -> pa.Array | None:
         """Return a column; lists on the way keep their bounds, what stands in them is taken out flat."""
         import pyarrow.compute as pc
         import pyarrow.types as kinds  # `types` is Python's
 
-        steps = (*map(Name, self.root), *column.path.steps)
+        top, *names = (*self.root, column.names[0])
         lists: list[pa.ListArray] = []
-        values: pa.Array = None
-        for step in steps:
+        values, chosen = page[top], None
+        for step in (*map(Name, names), *column.path.steps[1:]):
             match step:
-                case Name(name) if values is None:
-                    values = _one(page.column(name))
                 case Name(name):
                     if kinds.is_list(values.type):
-                        lists.append(values)
-                        values = values.flatten()
+                        lists.append(_taken(values, chosen))
+                        values, chosen = lists[-1].flatten(), None
                     values = pc.struct_field(values, name)
-                case Index(position):
-                    values = _items_at(values, position)
+                case Index(position):  # what is chosen is taken out at the end, when less hangs on it
+                    chosen = _items_at(values, position, chosen)
+                    values = values.flatten()
                 case _:
                     return None
+        values = _taken(values, chosen)
         if column.rule in {"first", "last"}:
             values, lists = _chosen(values, lists, is_last=column.rule == "last"), []
         elif column.rule is not None:
@@ -143,13 +166,19 @@ def compiled_plain(
     per: Per | None = None,
     *,
     source: Source = "search",
+    texts: Sequence[str] = (),
 ) -> Plain | None:
-    """Return the reader of the columns that come from ``source``, ``None`` where one is not plain."""
+    """Return the reader of the columns that come from ``source``, ``None`` where one is not plain.
+
+    ``texts``: top names whose JSON is wanted as it is written.
+    """
+    import pyarrow as pa
+
     if per is not None:
         return None
     wanted = [column for column in columns if column.source == source]
     if source == "search":
-        layout, tree = search_form(wanted, catalogue).layout, {"entry_id": ("text", 0)}
+        layout, tree = search_form(wanted, catalogue).layout, dict.fromkeys(_IDENTIFYING, ("text", 0))
     else:
         layout, tree = archive_form(archive_required(wanted, catalogue), catalogue).layout, {}
     repeats: set[str] = set()
@@ -162,7 +191,11 @@ def compiled_plain(
         if not (is_swept(column, layout) and _enter(tree, column.names, (known.kind, len(known.shape)))):
             return None
         repeats.update(_repeating(column.names, layout))
-    return Plain(tuple(wanted), tree, frozenset(repeats), () if source == "search" else ("archive",))
+    fields = _fields(tree, "", frozenset(repeats))
+    if source == "archive":
+        fields = [pa.field("entry_id", pa.string()), pa.field("archive", pa.struct(fields))]
+    root = () if source == "search" else ("archive",)
+    return Plain(tuple(wanted), root, Records(tuple(fields), tuple(texts)))
 
 
 _KINDS = frozenset({"text", "integer", "number", "boolean", "date"})
@@ -209,12 +242,6 @@ def _fields(tree: Mapping[str, Any], section: str, repeats: frozenset[str]) -> l
     return fields
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
 def _ends(lists: pa.ListArray) -> Any:
     """Return where each list ends in what `flatten` gives, as a NumPy array that begins with 0."""
     import numpy as np
@@ -224,17 +251,38 @@ def _ends(lists: pa.ListArray) -> Any:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _taken(values: pa.Array, places: Any, are_there: Any) -> pa.Array:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where chosen values stand in an array, and which of them are there at all: two NumPy arrays."""
+
+    places: Any
+    are_there: Any
+
+
+def _taken(values: pa.Array, chosen: _Places | None) -> pa.Array:
+    """Return the chosen values, null where one is not there; all of them as they are without a copy."""
+    import numpy as np
     import pyarrow as pa
 
+    if chosen is None:
+        return values
+    places, are_there = chosen.places, chosen.are_there
+    if len(places) == len(values) and are_there.all() and np.array_equal(places, np.arange(len(values))):
+        return values
     return values.take(pa.array(places, pa.int64(), mask=~are_there))
 
 
-def _items_at(lists: pa.ListArray, position: int) -> pa.Array:
-    """Return the item of each list at a position, null where there is none."""
+def _items_at(lists: pa.ListArray, position: int, chosen: _Places | None) -> _Places:
+    """Return where in the items of all lists the one at a position of each (chosen) list stands."""
+    import numpy as np
+
     ends = _ends(lists)
-    places = (ends[:-1] if position >= 0 else ends[1:]) + position
-    return _taken(lists.flatten(), places, (places >= ends[:-1]) & (places < ends[1:]))
+    starts, stops = ends[:-1], ends[1:]
+    if chosen is not None:
+        known = np.where(chosen.are_there, chosen.places, 0)
+        starts, stops = ends[known], np.append(ends, ends[-1])[known + chosen.are_there]
+    places = (starts if position >= 0 else stops) + position
+    return _Places(places, (places >= starts) & (places < stops))
 
 
 def _chosen(values: pa.Array, lists: Sequence[pa.ListArray], *, is_last: bool) -> pa.Array:
@@ -251,7 +299,7 @@ def _chosen(values: pa.Array, lists: Sequence[pa.ListArray], *, is_last: bool) -
     are_there = starts < stops
     chosen = np.where(are_there, stops - 1 if is_last else starts, 0)
     places = known[chosen] if len(known) else np.zeros(len(chosen), dtype=np.int64)
-    return _taken(values, places, are_there)
+    return _taken(values, _Places(places, are_there))
 
 
 def _listed_as(items: pa.Array, lists: pa.ListArray) -> pa.Array:
@@ -259,5 +307,6 @@ def _listed_as(items: pa.Array, lists: pa.ListArray) -> pa.Array:
     import pyarrow as pa
 
     if lists.null_count:  # behind a null there may be items that `flatten` has left out
-        return nested_lists(items, lists.value_lengths().to_pylist())
+        ends = pa.array(_ends(lists), pa.int32())
+        return pa.ListArray.from_arrays(ends, items, type=nested(items.type, 1), mask=lists.is_null())
     return pa.ListArray.from_arrays(lists.offsets, items, type=nested(items.type, 1))

@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
@@ -14,9 +14,11 @@ from nomadquery.columns.arrays import Problem
 from nomadquery.columns.compiled import Entry, Form, Json, Opened, archive_form, listed, read_archive
 from nomadquery.columns.decode import Archives, read_documents
 from nomadquery.columns.extract import Declares, Document, Notes, items_of, reader
+from nomadquery.columns.plain import Plain, Read
 from nomadquery.columns.references import Home, Shelf, Tree, Wish, indexed, selected, selected_position
 from nomadquery.columns.required import archive_required, target_required
 from nomadquery.errors import InvalidRequest, ServerFailure, Unreachable
+from nomadquery.fetch.pages import parsed
 from nomadquery.fetch.paging import in_short, is_too_slow, readable
 from nomadquery.fetch.plan import FIRST_BATCH, PAGE_BYTES, Question
 from nomadquery.http.endpoints import (
@@ -26,12 +28,16 @@ from nomadquery.http.endpoints import (
     Pagination,
     archive_query,
     entries_query,
+    items_of_list,
     parse_entries_page,
 )
 from nomadquery.http.message import Reply, Request
 from nomadquery.query.body import body
 from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import And, Criterion, HasAny, canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Send = Callable[[Request], Reply]
 Content = Mapping[str, Any]
@@ -51,6 +57,20 @@ _NOT_GIVEN: Final = "there is no such entry, or it may not be read"
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Archives of some entries: the answer that brought them, or a JSON list; and what was read of it."""
+
+    content: Reply | bytes
+    read: Read | None = None
+
+    def items(self) -> list[msgspec.Raw]:
+        """Return the JSON of each."""
+        if isinstance(self.content, Reply):
+            return parse_entries_page(self.content).items
+        return items_of_list(self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The archives of some entries.
 
@@ -61,11 +81,14 @@ class Batch:
     archives : Archives
     problems : list of Problem
         Why some archives could not be had.
+    arrays : list of pyarrow.Array or None
+        The values of the columns of archives, one for each document, where they could be read as they came.
     """
 
     documents: Sequence[Entry]
     archives: Archives
     problems: list[Problem]
+    arrays: list[pa.Array] | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +103,8 @@ class ArchiveReader:
     catalogue : Catalogue
     declares : callable or None
         Tells the units that custom schemas declare.
+    plain : Plain or None
+        Reads the columns of archives, if none of them needs more.
     clock : callable
         Seconds; batches are made so large that each takes at most ten.
     size : int
@@ -94,6 +119,7 @@ class ArchiveReader:
     question: Question
     catalogue: Catalogue
     declares: Declares | None = None
+    plain: Plain | None = None
     clock: Callable[[], float] = time.monotonic
     size: int = field(default=FIRST_BATCH)
     bytes_each: float = field(default=UNKNOWN_BYTES)
@@ -115,20 +141,23 @@ class ArchiveReader:
 
     def wanted(self, ids: Sequence[str], required: Required) -> tuple[dict[str, Content], dict[str, str]]:
         """Return archives by entry id, and why others could not be had; about 6 MB or ten seconds each."""
-        found: dict[str, Json] = {}
+        parts: list[Part] = []
         refused: dict[str, str] = {}
         waiting = list(ids)
         while waiting:
             batch, waiting = waiting[: self.size], waiting[self.size :]
-            self._timed(batch, required, found, refused)
-        return {entry_id: read_archive(item) for entry_id, item in found.items()}, refused
+            self._timed(batch, required, parts, refused)
+        return {entry_id: read_archive(item) for entry_id, item in by_entry(parts).items()}, refused
 
     def _batch(self, documents: Sequence[Entry], tree: Tree, form: Form) -> Batch:
-        items: dict[str, Json] = {}
+        parts: list[Part] = []
         refused: dict[str, str] = {}
         ids = [str(document["entry_id"]) for document in documents]
-        self._timed(ids, tree, items, refused)
-        found: Mapping[str, Content] = Opened(items, form)
+        self._timed(ids, tree, parts, refused)
+        arrays = _in_order(ids, parts)
+        if arrays is not None:
+            return Batch(documents, Archives({}, Shelf(), self.declares, form.layout), [], arrays)
+        found: Mapping[str, Content] = Opened(by_entry(parts), form)
         shelf = Shelf()
         if any(column.follows for column in self.question.archive_columns):
             found = dict(found)
@@ -141,7 +170,7 @@ class ArchiveReader:
         return Batch(documents, Archives(found, shelf, self.declares, form.layout), problems)
 
     def _timed(
-        self, ids: Sequence[str], required: Required, found: dict[str, Json], refused: dict[str, str]
+        self, ids: Sequence[str], required: Required, found: list[Part], refused: dict[str, str]
     ) -> None:
         began_s = self.clock()
         n_bytes = self._asked(ids, required, found, refused)
@@ -149,11 +178,11 @@ class ArchiveReader:
         self.bytes_each = n_bytes / max(1, len(ids))
 
     def _asked(
-        self, ids: Sequence[str], required: Required, found: dict[str, Json], refused: dict[str, str]
+        self, ids: Sequence[str], required: Required, found: list[Part], refused: dict[str, str]
     ) -> int:
         """Add the archives of ``ids`` to ``found``; halve around an entry that the server cannot serve."""
         try:
-            page = self._page(ids, required)
+            page, part = self._page(ids, required)
         except (InvalidRequest, ServerFailure, Unreachable) as error:
             is_slow = is_too_slow(error)
             if not is_slow and getattr(error, "status", None) not in _REFUSED:
@@ -167,15 +196,15 @@ class ArchiveReader:
                 return first + self._asked(ids[middle:], required, found, refused)
             if not is_slow:
                 return self._whole(ids[0], required, found, refused, in_short(error))
-            page = self._page(ids, required, is_divisible=False)
-        found.update(_by_entry(page))
+            page, part = self._page(ids, required, is_divisible=False)
+        found.append(part)
         return page.n_bytes
 
     def _whole(
         self,
         entry_id: str,
         required: Required,
-        found: dict[str, Json],
+        found: list[Part],
         refused: dict[str, str],
         reason: str,
     ) -> int:
@@ -188,17 +217,19 @@ class ArchiveReader:
             top = {selected_position(key)[0]: "*" for key in required}
             for whole in ("*",) if top == required else (top, "*"):
                 try:
-                    page = self._page([entry_id], cast(Required, whole), is_divisible=whole != "*")
+                    page, part = self._page([entry_id], cast(Required, whole), is_divisible=whole != "*")
                 except (InvalidRequest, ServerFailure) as error:
                     if error.status not in _REFUSED:
                         raise
                     continue
-                found.update((one, _cut(one, item, required)) for one, item in _by_entry(page).items())
+                found += [_cut(one, item, required) for one, item in by_entry([part]).items()]
                 return page.n_bytes
         refused[entry_id] = f"the server could not serve it: {reason}"
         return 0
 
-    def _page(self, ids: Sequence[str], required: Required, *, is_divisible: bool = True) -> Page:
+    def _page(
+        self, ids: Sequence[str], required: Required, *, is_divisible: bool = True
+    ) -> tuple[Page, Part]:
         owner = "visible" if self.question.owner == "all" else self.question.owner
         request = archive_query(
             _query(HasAny("entry_id", tuple(ids)), self.question.release),
@@ -207,7 +238,14 @@ class ArchiveReader:
             required=required,
             is_divisible=is_divisible,
         )
-        return readable(lambda: parse_entries_page(self.send(request)))
+        is_whole = self._compiled is not None and required is self._compiled[0]
+
+        def ask() -> tuple[Page, Part]:
+            reply = self.send(request)
+            page, read = parsed(reply, self.plain if is_whole else None)
+            return page, Part(reply, read)
+
+        return readable(ask)
 
     # -- references ------------------------------------------------------------------------
 
@@ -302,10 +340,26 @@ def by_upload(documents: Iterable[Entry]) -> list[Entry]:
     return sorted(documents, key=lambda one: (str(one.get("upload_id", "")), str(one["entry_id"])))
 
 
-def _by_entry(page: Page) -> dict[str, Json]:
+def by_entry(parts: Iterable[Part]) -> dict[str, Json]:
     """Return the JSON of the entries that the server gave an archive for."""
-    given = [item for item in page.items if bytes(item) != b"null"]
-    return {str(ids["entry_id"]): item for ids, item in zip(listed(given), given, strict=True)}
+    items = [item for part in parts for item in part.items() if bytes(item) != b"null"]
+    return {str(ids["entry_id"]): item for ids, item in zip(listed(items), items, strict=True)}
+
+
+def _in_order(ids: Sequence[str], parts: Sequence[Part]) -> list[pa.Array] | None:
+    """Return the columns of the entries in their order, ``None`` unless all were read from one answer."""
+    import pyarrow as pa
+
+    read = parts[0].read if len(parts) == 1 else None
+    if read is None:
+        return None
+    places = {entry_id: place for place, entry_id in enumerate(read.ids.to_pylist())}
+    order = [places.get(entry_id, -1) for entry_id in ids]
+    if -1 in order or len(read.ids) != len(ids) or len(places) != len(ids):
+        return None
+    if order == sorted(order):
+        return read.arrays
+    return [one.take(pa.array(order)) for one in read.arrays]
 
 
 def _without_custom(required: Required) -> Required:
@@ -318,9 +372,10 @@ def _without_custom(required: Required) -> Required:
     return required
 
 
-def _cut(entry_id: str, item: Json, required: Tree) -> Json:
+def _cut(entry_id: str, item: Json, required: Tree) -> Part:
     """Return the answer about one entry with lists as short as they would be if ``required`` was answered."""
-    return msgspec.json.encode({"entry_id": entry_id, "archive": selected(read_archive(item), required)})
+    cut = {"entry_id": entry_id, "archive": selected(read_archive(item), required)}
+    return Part(msgspec.json.encode([cut]))
 
 
 def _one_place(wishes: Sequence[Wish]) -> tuple[str, ...] | None:

@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from nomadquery.columns.arrays import Problem, arrow_schema
-from nomadquery.columns.compiled import Entry, Listed, Opened
+from nomadquery.columns.compiled import Entry
 from nomadquery.columns.decode import decode
 from nomadquery.columns.pins import Pinning, pins_of
 from nomadquery.columns.plain import Plain, compiled_plain
-from nomadquery.columns.planned import Source as SourceWord
 from nomadquery.fetch.archives import UNKNOWN_BYTES, ArchiveReader, Batch, by_upload
 from nomadquery.fetch.crew import Brought, Crew, ended
 from nomadquery.fetch.pages import Source
@@ -31,7 +30,7 @@ from nomadquery.fetch.plan import (
     first_page_size,
     next_page_size,
 )
-from nomadquery.fetch.rows import reader_for
+from nomadquery.fetch.rows import reader_for, rows_with_archives
 from nomadquery.fetch.slices import Slice, gaps
 from nomadquery.fetch.walk import Ask, Listing, Walk
 from nomadquery.memory import give_back
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SOURCES: Final[tuple[SourceWord, ...]] = ("search", "archive")
 #: Bytes of answers, as far as they can be foreseen, that may be on their way at once.
 _BYTES_OUT: Final = 32 << 20
 #: Batches of archives that are asked for before it is known how large archives are.
@@ -146,7 +144,6 @@ class Gathering:
     _ids: deque[Sequence[str]] = field(default_factory=deque)
     _pinning: Pinning = field(default_factory=Pinning)
     _plain: Plain | None = None
-    _plain_archive: Plain | None = None
     _failure: BaseException | None = None
 
     def __post_init__(self) -> None:
@@ -154,10 +151,10 @@ class Gathering:
         self._size = first_page_size(question)
         self._bytes_each = float(bytes_each(question))
         self._pinning = Pinning(editable_of(question))
-        self._plain, self._plain_archive = (
-            compiled_plain(question.columns, self.source.catalogue, question.per, source=source)
-            for source in _SOURCES
-        )
+        if not question.reads_archives:
+            self._plain = compiled_plain(
+                question.columns, self.source.catalogue, question.per, texts=self._pinning.editable
+            )
 
     def run(self) -> None:
         """Ask until everything that the walk leaves is here; what had been asked for is still taken.
@@ -194,7 +191,7 @@ class Gathering:
         """Carry out a job, in one of the crew's threads."""
         match job:
             case PageJob(ask):
-                return fetch_page(self.source, ask, self._pinning)
+                return fetch_page(self.source, ask, self._pinning, self._plain)
             case IdsJob(ids):
                 return fetch_by_ids(self.source, ids, self._pinning)
             case ArchiveJob(_, entries):
@@ -280,15 +277,8 @@ class Gathering:
         self.refused.update(fetched.refused)
         question = self.source.question
         if not question.reads_archives:
-            rows, lines = self._rows_of(fetched)
-            record = Record(
-                covers=covers,
-                n_listed=n_listed,
-                is_short=self.walk.is_short,
-                total=total,
-                problems=lines,
-            )
-            self._put(fetched.entries, rows, record)
+            record = Record(covers=covers, n_listed=n_listed, is_short=self.walk.is_short, total=total)
+            self._put(*self._rows_of(fetched), record)
             return
         self.met.update(self.known.intersection(fetched.ids))
         new = by_upload(entry for entry in fetched.entries if entry["entry_id"] not in self.known)
@@ -298,29 +288,23 @@ class Gathering:
         else:
             self._end(window)
 
-    def _rows_of(self, fetched: Fetched) -> tuple[pa.RecordBatch, tuple[dict[str, str], ...]]:
-        if self._plain is not None:
-            plain = self._plain.rows([entry.item for entry in fetched.entries])
-            if plain is not None:
-                return plain, ()
-        question = self.source.question
+    def _rows_of(self, fetched: Fetched) -> tuple[pa.RecordBatch, pa.RecordBatch, list[Problem]]:
+        """Return the rows of a page, its pins, and what rows lack."""
+        import pyarrow as pa
+
+        question, read = self.source.question, fetched.read
+        if read is not None:
+            schema = arrow_schema(question.columns, question.per)
+            rows = pa.record_batch([read.ids, *read.arrays], schema=schema)
+            return rows, self._pinning.of_page(read), []
         rows, problems = decode(fetched.entries, question.columns, self.source.catalogue, per=question.per)
-        return rows, tuple(asdict(problem) for problem in problems)
+        return rows, pins_of(fetched.entries), problems
 
     def _take_archives(self, window: Window, batch: Batch) -> None:
         question = self.source.question
-        unreadable: list[Problem] = []
-        rows = self._rows_with_archives(batch)
-        if rows is None:
-            rows, unreadable = decode(
-                batch.documents,
-                question.columns,
-                self.source.catalogue,
-                archives=batch.archives,
-                per=question.per,
-            )
-        lines = tuple(asdict(problem) for problem in (*batch.problems, *unreadable))
-        self._put(batch.documents, rows, Record(problems=lines, total=window.total))
+        rows, unreadable = rows_with_archives(batch, self.source)
+        problems = [*batch.problems, *unreadable]
+        self._put(rows, pins_of(batch.documents), problems, Record(total=window.total))
         if question.page_size is None:
             by_memory = _WINDOW_BYTES * len(batch.documents) // max(1, rows.nbytes)
             by_bytes = int(PAGE_BYTES / max(1.0, self._bytes_each))
@@ -329,25 +313,6 @@ class Gathering:
         if not (window.n_out or window.waiting):
             self._windows.remove(window)
             self._end(window)
-
-    def _rows_with_archives(self, batch: Batch) -> pa.RecordBatch | None:
-        """Return the rows where all columns are plain, those of the index and those of archives."""
-        import pyarrow as pa
-
-        contents, documents = batch.archives.contents, batch.documents
-        if self._plain is None or self._plain_archive is None or not isinstance(contents, Opened):
-            return None
-        listed = [document.item for document in documents if isinstance(document, Listed)]
-        ids = [str(document["entry_id"]) for document in documents]
-        archives = [contents.item(one) or b'{"entry_id":"-"}' for one in ids]
-        of_index = self._plain.arrays(listed) if len(listed) == len(ids) else None
-        of_archives = self._plain_archive.arrays(archives)
-        if of_index is None or of_archives is None:
-            return None
-        columns = self.source.question.columns
-        sources = {"search": iter(of_index[1:]), "archive": iter(of_archives[1:])}
-        arrays = [of_index[0], *(next(sources[column.source]) for column in columns)]
-        return pa.record_batch(arrays, schema=arrow_schema(columns))
 
     def _end(self, window: Window) -> None:
         """Note that a window has been read."""
@@ -363,8 +328,10 @@ class Gathering:
                 )
             )
 
-    def _put(self, entries: Sequence[Entry], rows: pa.RecordBatch, record: Record) -> None:
-        ids = [str(entry["entry_id"]) for entry in entries]
+    def _put(
+        self, rows: pa.RecordBatch, pins: pa.RecordBatch, problems: Sequence[Problem], record: Record
+    ) -> None:
+        ids = pins.column(0).to_pylist()
         self.n_arrived += len(ids)
         known = replace(
             record,
@@ -372,15 +339,13 @@ class Gathering:
             n_rows=rows.num_rows,
             first_id=min(ids, default=None),
             last_id=max(ids, default=None),
+            problems=tuple(asdict(problem) for problem in problems),
         )
-        if not ids:
-            self.writer.put(Page(known))
-            return
-        self.writer.put(Page(known, rows, pins_of(entries)))
+        self.writer.put(Page(known, rows, pins) if ids else Page(known))
 
     def _learn(self, fetched: Fetched) -> None:
         """Let the size of the next pages follow the bytes and the time of this one."""
-        n_entries = len(fetched.entries)
+        n_entries = fetched.n_entries
         if not n_entries:
             return
         self._bytes_each = fetched.n_bytes / n_entries
@@ -451,4 +416,5 @@ def _meets(record: Record, left: Sequence[Slice]) -> bool:
 
 def _cut(fetched: Fetched, n_wanted: int) -> Fetched:
     """Return no more of a page than is wanted."""
-    return replace(fetched, entries=fetched.entries[:n_wanted], ids=fetched.ids[:n_wanted])
+    read = None if fetched.read is None else fetched.read.first(n_wanted)
+    return replace(fetched, entries=fetched.entries[:n_wanted], ids=fetched.ids[:n_wanted], read=read)

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from nomadquery.columns.compiled import Entry, Listed, listed
 from nomadquery.columns.extract import Declares
 from nomadquery.columns.pins import PINNED
+from nomadquery.columns.plain import Plain, Read
 from nomadquery.fetch.plan import Question, query_body, required_for
 from nomadquery.fetch.slices import EVERYWHERE, Slice
 from nomadquery.fetch.walk import Ask
@@ -19,6 +20,7 @@ from nomadquery.http.endpoints import (
     Pagination,
     entries_query,
     parse_entries_page,
+    parse_pagination,
     parse_terms,
     terms_query,
 )
@@ -28,6 +30,9 @@ from nomadquery.query.catalogue import Catalogue
 from nomadquery.query.criteria import And, Criterion, HasAny, canonical
 
 _MOST_VALUES: Final = 10_000
+
+#: Of a slice in which nothing can match.
+NO_PAGE: Final = Page(0, None, b"[]", 0)
 
 Send = Callable[[Request], Reply]
 Document = Entry
@@ -55,8 +60,11 @@ class Source:
     declares: Declares | None = None
     n_places: int = 0
 
-    def page(self, ask: Ask) -> Page:
-        """Return a page; who asks for less where the server cannot give it is `fetch.paging`."""
+    def page(self, ask: Ask, plain: Plain | None = None) -> tuple[Page, Read | None]:
+        """Return a page, and what `parsed` reads of it.
+
+        Who asks for less where the server cannot give it is `fetch.paging`.
+        """
         sort = self.question.sort
         paging = (
             Pagination(ask.size, ask.ledger.last_id)
@@ -65,7 +73,8 @@ class Source:
         )
         is_divisible = ask.size > 1 and sort is None
         required = required_for(self.question, self.catalogue)
-        return self._entries(paging, required, ask.slice, is_divisible=is_divisible)
+        reply = self._answer(paging, required, ask.slice, is_divisible=is_divisible)
+        return (NO_PAGE, None) if reply is None else parsed(reply, plain)
 
     def count(self) -> int:
         """Return how many entries match, asking for none."""
@@ -123,12 +132,22 @@ class Source:
         paging: Pagination,
         required: Mapping[str, Any] | None = None,
         within: Slice = EVERYWHERE,
+    ) -> Page:
+        reply = self._answer(paging, required, within)
+        return NO_PAGE if reply is None else parse_entries_page(reply)
+
+    def _answer(
+        self,
+        paging: Pagination,
+        required: Mapping[str, Any] | None,
+        within: Slice,
         *,
         is_divisible: bool = False,
-    ) -> Page:
+    ) -> Reply | None:
+        """Return the server's answer, ``None`` where it need not be asked: nothing can match."""
         criterion = _narrowed(self.question.criterion, within)
         if criterion is None:
-            return Page(0, None, (), 0)
+            return None
         narrowed = replace(self.question, criterion=criterion)
         request = entries_query(
             within_ids(query_body(narrowed, self.catalogue), within.after, within.upto),
@@ -137,7 +156,15 @@ class Source:
             required=required,
             is_divisible=is_divisible,
         )
-        return parse_entries_page(self.send(request))
+        return self.send(request)
+
+
+def parsed(reply: Reply, plain: Plain | None) -> tuple[Page, Read | None]:
+    """Return a page; with what ``plain`` reads of it where that can be, and then without its entries."""
+    read = None if plain is None else plain.read(reply.body)
+    if read is None or read.pagination is None:
+        return parse_entries_page(reply), None
+    return Page(*parse_pagination(read.pagination), b"[]", len(reply.body)), read
 
 
 def _narrowed(criterion: Criterion, within: Slice) -> Criterion | None:

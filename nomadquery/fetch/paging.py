@@ -1,6 +1,6 @@
 """One page of entries, had in one way or another: asked again if it is disordered, by ids if it fails.
 
-These are the jobs of `crew`; they wait for the server, and decode only the ids of what comes.
+These are the jobs of `crew`; they wait for the server, and read of what comes the ids, or plain columns.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 from nomadquery.columns.compiled import Listed
 from nomadquery.columns.pins import Pinning
+from nomadquery.columns.plain import Plain, Read
 from nomadquery.errors import InvalidRequest, NomadError, ResponseFormatError, ServerFailure, Unreachable
 from nomadquery.fetch.ledger import Ledger
 from nomadquery.fetch.pages import Source
 from nomadquery.fetch.slices import Slice, boundary, place
 from nomadquery.fetch.walk import Ask
-from nomadquery.http.endpoints import LARGEST_PAGE, Page
+from nomadquery.http.endpoints import LARGEST_PAGE
 
 #: How a server fails over one entry among many: NOMAD's own 500, or an answer too large.
 _REFUSED: Final = frozenset({413, 500})
@@ -32,6 +33,9 @@ _DISORDERED: Final = (
 )
 
 
+_Answer = TypeVar("_Answer")
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """What became of a page.
@@ -39,7 +43,7 @@ class Fetched:
     Attributes
     ----------
     entries : sequence of Listed
-        In the order of their ids, but for a sorted table.
+        In the order of their ids, but for a sorted table; none where ``read`` is there.
     total : int
         Entries of the slice, as the server says.
     ids : sequence of str
@@ -49,6 +53,8 @@ class Fetched:
     took_s : float
     refused : mapping
         Entry id → why it could not be had.
+    read : Read or None
+        The columns of the entries, where they could be read from the page as it is.
     """
 
     entries: Sequence[Listed]
@@ -57,10 +63,18 @@ class Fetched:
     n_bytes: int
     took_s: float
     refused: Mapping[str, str] = field(default_factory=dict)
+    read: Read | None = None
+
+    @property
+    def n_entries(self) -> int:
+        """How many entries were had."""
+        return len(self.entries) if self.read is None else len(self.ids)
 
 
-def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
+def fetch_page(source: Source, ask: Ask, pinning: Pinning, plain: Plain | None = None) -> Fetched:
     """Return a page. Where the server fails over it or is too slow, its entries are asked for by their ids.
+
+    ``plain``: reads the columns, if all that is wanted are these.
 
     Raises
     ------
@@ -70,23 +84,23 @@ def fetch_page(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
     began_s = time.monotonic()
     for attempt in range(_MOST_ATTEMPTS):
         try:
-            page = readable(lambda: source.page(ask))
+            page, read = readable(lambda: source.page(ask, plain))
         except (InvalidRequest, ServerFailure, Unreachable) as error:
             if not (can_be_less(error) and ask.size > 1 and source.question.sort is None):
                 raise
             if attempt == 0 and not is_too_slow(error):
                 continue  # it may have been for a moment; then fewer entries would only cost requests
             return _page_in_parts(source, ask, pinning, began_s)
-        entries = pinning.listed(page.items)
-        ids = [entry.entry_id for entry in entries]
+        entries = pinning.listed(page.items) if read is None else []
+        ids = [entry.entry_id for entry in entries] if read is None else read.ids.to_pylist()
         if is_whole(ids, page.total, ask) if source.question.sort is not None else is_in_place(ids, ask):
             took_s = time.monotonic() - began_s
-            return Fetched(entries, page.total, ids, page.n_bytes, took_s)
+            return Fetched(entries, page.total, ids, page.n_bytes, took_s, read=read)
     raise ResponseFormatError(_DISORDERED.format(ask.after or "the beginning"))
 
 
-def readable(ask: Callable[[], Page]) -> Page:
-    """Return a page; an answer that cannot be read is asked for again.
+def readable(ask: Callable[[], _Answer]) -> _Answer:
+    """Return an answer; one that cannot be read is asked for again.
 
     Of large answers the transport does not look at every byte, since whoever reads them does.
     """
@@ -180,7 +194,7 @@ def _without_nameless(source: Source, ask: Ask, pinning: Pinning) -> Fetched:
     while not is_over and len(entries) < ask.size:
         part = Ask(Slice(after, upto), Ledger(), size)
         try:
-            page = readable(lambda part=part: source.page(part))  # type: ignore[misc]  # a page each
+            page, _ = readable(lambda part=part: source.page(part))  # type: ignore[misc]  # a page each
         except (InvalidRequest, ServerFailure, Unreachable) as error:
             if not can_be_less(error):
                 raise

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from nomadquery.columns.arrays import Problem, arrow_schema
 from nomadquery.columns.decode import decode
-from nomadquery.fetch.archives import ArchiveReader
+from nomadquery.columns.plain import compiled_plain
+from nomadquery.fetch.archives import ArchiveReader, Batch
 from nomadquery.fetch.pages import Document, Source
 
 if TYPE_CHECKING:
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 def reader_for(source: Source) -> ArchiveReader:
     """Return what reads the archives of a source's entries."""
-    return ArchiveReader(source.send, source.question, source.catalogue, source.declares)
+    question, catalogue = source.question, source.catalogue
+    plain = None
+    if question.reads_archives:
+        plain = compiled_plain(question.columns, catalogue, question.per, source="archive")
+    return ArchiveReader(source.send, question, catalogue, source.declares, plain)
 
 
 def entry_ids_of(documents: Sequence[Document]) -> list[str]:
@@ -37,14 +43,26 @@ def rows_of(
         return rows, [asdict(problem) for problem in problems]
     parts, problems = [], []
     for batch in reader.batches(documents):
-        part, unreadable = decode(
-            batch.documents, question.columns, catalogue, archives=batch.archives, per=question.per
-        )
+        part, unreadable = rows_with_archives(batch, source)
         parts.append(part)
         problems += [*batch.problems, *unreadable]
     order = {entry_id: rank for rank, entry_id in enumerate(entry_ids_of(documents))}
     problems.sort(key=lambda problem: order.get(problem.entry_id, -1))
     return _in_order(parts, order), [asdict(problem) for problem in problems]
+
+
+def rows_with_archives(batch: Batch, source: Source) -> tuple[pa.RecordBatch, list[Problem]]:
+    """Return the rows of a batch, and what they lack."""
+    import pyarrow as pa
+
+    question, catalogue, documents = source.question, source.catalogue, batch.documents
+    columns = question.columns
+    if batch.arrays is None:
+        return decode(documents, columns, catalogue, archives=batch.archives, per=question.per)
+    of_index, problems = decode(documents, [one for one in columns if one.source == "search"], catalogue)
+    sources = {"search": iter(of_index.columns[1:]), "archive": iter(batch.arrays)}
+    arrays = [of_index.column(0), *(next(sources[column.source]) for column in columns)]
+    return pa.record_batch(arrays, schema=arrow_schema(columns)), problems
 
 
 def _in_order(parts: Sequence[pa.RecordBatch], order: Mapping[str, int]) -> pa.RecordBatch:

@@ -91,8 +91,8 @@ class Page:
     next_after : str or None
         Where the next page begins; ``None`` after the last. After a full last page it is there
         although only an empty page follows.
-    items : tuple of msgspec.Raw
-        The JSON of each entry in the server's order. In archive answers an item may be ``null``, and
+    data : msgspec.Raw or bytes
+        The JSON list of the entries in the server's order. In archive answers an item may be ``null``, and
         there may be fewer than asked for: entries whose archive is missing.
     n_bytes : int
         Size of the whole answer, decompressed.
@@ -100,8 +100,13 @@ class Page:
 
     total: int
     next_after: str | None
-    items: tuple[msgspec.Raw, ...]
+    data: msgspec.Raw | bytes
     n_bytes: int
+
+    @property
+    def items(self) -> list[msgspec.Raw]:
+        """The JSON of each entry."""
+        return items_of_list(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,26 @@ def archive_query(
     return Request("POST", "entries/archive/query", json=body, kind="archive", is_divisible=is_divisible)
 
 
+def parse_pagination(data: bytes) -> tuple[int, str | None]:
+    """Return the total and where the next page begins, of the part of an answer that says so.
+
+    Raises
+    ------
+    ResponseFormatError
+        If the total is missing.
+    """
+    answer = _decoded_part(data, _PaginationAnswer, "a page of entries")
+    return answer.total, answer.next_page_after_value
+
+
+def items_of_list(data: msgspec.Raw | bytes) -> list[msgspec.Raw]:
+    """Return the JSON of each item of a list, also with the numbers that JSON has not."""
+    try:
+        return msgspec.json.decode(data, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return [msgspec.Raw(json.dumps(item).encode()) for item in json.loads(bytes(data))]
+
+
 def parse_entries_page(reply: Reply) -> Page:
     """Return the page that answers `entries_query` or `archive_query`.
 
@@ -215,7 +240,7 @@ def parse_entries_page(reply: Reply) -> Page:
     return Page(
         answer.pagination.total,
         answer.pagination.next_page_after_value,
-        tuple(answer.data),
+        answer.data,
         len(reply.body),
     )
 
@@ -352,7 +377,7 @@ class _PaginationAnswer(msgspec.Struct):
 
 class _PageAnswer(msgspec.Struct):
     pagination: _PaginationAnswer
-    data: list[msgspec.Raw]
+    data: msgspec.Raw
 
 
 class _AggregationsAnswer(msgspec.Struct):
@@ -385,17 +410,24 @@ def _page_answer(reply: Reply) -> _PageAnswer:
     The entries keep them, for whoever reads these one by one.
     """
     try:
-        return _decoded(reply, _PageAnswer, "a page of entries")
+        answer = _decoded(reply, _PageAnswer, "a page of entries")
     except ResponseFormatError:
         try:
             content = json.loads(reply.body)
             paging = msgspec.convert(content["pagination"], _PaginationAnswer)
-            if not isinstance(content["data"], list):
-                raise TypeError
-            return _PageAnswer(paging, [msgspec.Raw(json.dumps(item).encode()) for item in content["data"]])
+            data = msgspec.Raw(json.dumps(content["data"]).encode())
         except (ValueError, KeyError, TypeError, msgspec.ValidationError):
             pass
+        else:
+            return _with_list(_PageAnswer(paging, data))
         raise
+    return _with_list(answer)
+
+
+def _with_list(answer: _PageAnswer) -> _PageAnswer:
+    if bytes(memoryview(answer.data)[:1]) != b"[":
+        raise ResponseFormatError("NOMAD's answer is not a page of entries: its data are no list.")
+    return answer
 
 
 def _paged_body(query: Mapping[str, Any], owner: Owner, pagination: Pagination) -> dict[str, Any]:

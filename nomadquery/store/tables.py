@@ -316,6 +316,8 @@ class TableStore:
 
         path = self.folder / self._unused_name(stem)
         settings: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+        # in the order of ids, which are hashes, the least and the largest of other columns tell nothing
+        settings["write_statistics"] = schema.names[:1]
         n_rows = 0
         with replacing(path) as stream:
             writer: pq.ParquetWriter | None = None
