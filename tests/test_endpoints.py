@@ -119,7 +119,7 @@ def test_a_page_gives_total_cursor_and_the_bytes_of_each_entry() -> None:
 def test_the_last_page_has_no_cursor() -> None:
     """An absent cursor is None."""
     page = parse_entries_page(as_reply(LAST_PAGE))
-    assert (page.total, page.next_after, page.items) == (0, None, ())
+    assert (page.total, page.next_after, page.items) == (0, None, [])
 
 
 def test_a_missing_archive_in_a_page_stays_in_its_place() -> None:

@@ -26,8 +26,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "columns",
         "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
-        "required_keys asked required_check arrays reach compiled sweep decode records plain pins sections "
-        "archive vectors elements stress structure structures structure_objects structure_texts attached",
+        "required_keys asked required_check arrays reach compiled sweep decode _records records plain pins "
+        "sections archive vectors elements stress structure structures structure_objects structure_texts attached",
     ),
     ("store", "files shared journal merging manifests pins tables assembling view archives cache packs"),
     ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
@@ -75,9 +75,9 @@ WRITING_MODULES = {"shutil", "tempfile"}
 
 
 def rooms() -> dict[str, Path]:
-    """Return every module of the package by its name below it; packages by their folder's name."""
+    """Return every module of the package by its name below it, compiled ones by their stub."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         if parts[-1] == "__init__" and len(parts) > 1:
             assert not list(imports(path)), f"{path} wires rooms; a folder's __init__ only says what it is"

@@ -1,8 +1,9 @@
-"""Plain columns read by Arrow's own JSON reader say what `decode` says, or nothing."""
+"""Plain columns, read by the compiled reader or by Arrow's, say what `decode` says, or nothing."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from nomadquery.asking import chosen_columns
 from nomadquery.columns.compiled import listed
 from nomadquery.columns.decode import decode, shelved
+from nomadquery.columns.pins import Pinning, pins_of
 from nomadquery.columns.plain import Plain, compiled_plain
 from nomadquery.columns.plan import plan_columns
+from nomadquery.columns.records import IS_COMPILED
 from nomadquery.query.catalogue import catalogue_for
 from tests.strategies import changed_somewhere, column_documents, run_archives
 
@@ -39,6 +42,17 @@ def plain_of(texts: dict[str, str]) -> tuple[Plain | None, Any]:
     return compiled_plain(columns, CATALOGUE, per), columns
 
 
+def both(plain: Plain | None) -> list[Plain]:
+    """Return a reader by way of Arrow, and one by the compiled module where there is one."""
+    assert plain is not None
+    ways = [False, True] if IS_COMPILED else [False]
+    return [replace(plain, records=replace(plain.records, is_compiled=way)) for way in ways]
+
+
+def answer(items: list[bytes]) -> bytes:
+    return b'{"pagination":{"total":7},"data":[%b]}' % b",".join(items)
+
+
 def encoded(documents: list[Any]) -> list[bytes]:
     return [json.dumps(document).encode() for document in documents]
 
@@ -52,20 +66,23 @@ def named(documents: list[Any]) -> list[dict[str, Any]]:
 
 
 _PLAIN, _COLUMNS = plain_of(TEXTS)
+_PLAINS = both(_PLAIN)
 
 
 def assert_same(documents: list[dict[str, Any]]) -> bool:
-    """Compare both ways; return whether Arrow's reader gave anything."""
-    assert _PLAIN is not None
-    rows = _PLAIN.rows(encoded(documents))
-    if rows is None:
-        return False
+    """Compare all ways; return whether every quick one gave something."""
     expected, problems = decode(listed(encoded(documents)), _COLUMNS, CATALOGUE)
-    assert problems == []
-    assert rows.schema.equals(expected.schema, check_metadata=True)
-    assert [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]
+    found = [plain.rows(answer(encoded(documents))) for plain in _PLAINS]
+    for rows in found:
+        assert rows is None or problems == []
+        assert rows is None or is_same(rows, expected)
+    return None not in found
+
+
+def is_same(rows: Any, expected: Any) -> bool:
     rows.validate(full=True)
-    return True
+    assert rows.schema.equals(expected.schema, check_metadata=True)
+    return [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]
 
 
 @settings(max_examples=300)
@@ -105,35 +122,31 @@ ARCHIVED = {
 def test_whatever_stands_in_archives_it_says_the_same_or_nothing(archives: list[Any]) -> None:
     """Positions, first and last, arrays, lists of lists."""
     columns, _ = plan_columns(chosen_columns((), ARCHIVED, None, CATALOGUE), CATALOGUE, None)
-    plain = compiled_plain(columns, CATALOGUE, source="archive")
-    assert plain is not None
     contents = {f"e{n}": one if isinstance(one, dict) else {} for n, one in enumerate(archives)}
-    rows = plain.rows(encoded([{"entry_id": one, "archive": own} for one, own in contents.items()]))
-    if rows is None:
-        return
     documents = [{"entry_id": one} for one in contents]
     expected, problems = decode(documents, columns, CATALOGUE, archives=shelved(contents))
-    assert problems == []
-    rows.validate(full=True)
-    assert rows.schema.equals(expected.schema, check_metadata=True)
-    assert [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]
+    body = answer(encoded([{"entry_id": one, "archive": own} for one, own in contents.items()]))
+    for plain in both(compiled_plain(columns, CATALOGUE, source="archive")):
+        rows = plain.rows(body)
+        assert rows is None or problems == []
+        assert rows is None or is_same(rows, expected)
 
 
 def test_archives_as_the_schema_says_are_read() -> None:
     """Two runs, steps without a value, none at all."""
     columns, _ = plan_columns(chosen_columns((), ARCHIVED, None, CATALOGUE), CATALOGUE, None)
-    plain = compiled_plain(columns, CATALOGUE, source="archive")
-    assert plain is not None
     steps = [{"energy": {"total": {"value": -n * 1e-18}}, "forces": FORCES} for n in (1, 2)]
     run = {"program": {"name": "VASP"}, "calculation": [*steps, {"energy": {}}]}
-    rows = plain.rows(encoded([{"entry_id": "a", "archive": {"run": [{}, run]}}, {"entry_id": "b"}]))
-    assert rows is not None
-    energies = rows.column("energy").to_pylist()
-    assert energies == [pytest.approx(-2e-18 / 1.602176634e-19, rel=1e-12), None]
-    assert rows.column("begun").to_pylist() == [-1e-18, None]
-    assert rows.column("steps").to_pylist() == [2, 0]
-    assert rows.column("programs").to_pylist() == [[None, "VASP"], None]
-    assert len(rows.column("forces")[0]) == 2
+    body = answer(encoded([{"entry_id": "a", "archive": {"run": [{}, run]}}, {"entry_id": "b"}]))
+    for plain in both(compiled_plain(columns, CATALOGUE, source="archive")):
+        rows = plain.rows(body)
+        assert rows is not None
+        energies = rows.column("energy").to_pylist()
+        assert energies == [pytest.approx(-2e-18 / 1.602176634e-19, rel=1e-12), None]
+        assert rows.column("begun").to_pylist() == [-1e-18, None]
+        assert rows.column("steps").to_pylist() == [2, 0]
+        assert rows.column("programs").to_pylist() == [[None, "VASP"], None]
+        assert len(rows.column("forces")[0]) == 2
 
 
 FORCES = {"total": {"value": [[1e-10, 2e-10, 3e-10], [4e-10, 5e-10, 6e-10]]}}
@@ -175,8 +188,40 @@ def test_other_paths_are_left_to_others(text: str) -> None:
     assert plain is None
 
 
-def test_an_answer_in_several_lines_is_left_to_others() -> None:
-    """Its lines would be taken for entries."""
-    plain, _ = plain_of(TEXTS)
-    assert plain is not None
-    assert plain.rows([json.dumps({"entry_id": "a"}, indent=1).encode()]) is None
+def test_an_answer_in_several_lines_gives_one_row_for_each_entry() -> None:
+    """Its lines are not taken for entries."""
+    body = json.dumps({"data": [{"entry_id": "a"}, {"entry_id": "b"}]}, indent=1).encode()
+    for plain in _PLAINS:
+        rows = plain.rows(body)
+        assert rows is None or rows.column(0).to_pylist() == ["a", "b"]
+
+
+edits = st.fixed_dictionaries(
+    {},
+    optional={
+        "last_processing_time": st.none() | st.just("2024-01-02T03:04:05+00:00"),
+        "last_edit_time": st.none() | st.text(max_size=3),
+        "published": st.none() | st.booleans(),
+        "comment": st.none() | st.text(max_size=5),
+        "main_author": st.none() | st.fixed_dictionaries({"name": st.text(max_size=4)}),
+        "datasets": st.lists(st.fixed_dictionaries({"dataset_name": st.text(max_size=3)}), max_size=2),
+    },
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(edits, max_size=4), st.booleans())
+def test_pins_of_a_page_are_those_of_its_entries(documents: list[Any], is_edited: bool) -> None:
+    """However the page was read, an entry has the same digest: locks go from machine to machine."""
+    items = encoded(named(documents))
+    names = ("comment", "main_author", "published") if is_edited else ()
+    columns, _ = plan_columns(
+        chosen_columns((), {"author": "main_author.name"}, None, CATALOGUE), CATALOGUE, None
+    )
+    pinning = Pinning(names)
+    expected = pins_of(pinning.listed(items)).to_pylist()
+    for plain in both(compiled_plain(columns, CATALOGUE, texts=names)):
+        read = plain.read(answer(items))
+        assert read is not None
+        assert pinning.of_page(read).to_pylist() == expected
+        assert read.pagination == b'{"total":7}'

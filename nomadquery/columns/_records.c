@@ -511,8 +511,9 @@ static int put_integer(Text *text, Column *column) {
     Number number;
     if (take_number(text, &number) < 0) return -1;
     if (!number.is_integer) return wrong(text, "a number with decimals where an integer belongs");
-    if (number.is_cut || number.digits > (uint64_t)INT64_MAX) return wrong(text, "an integer beyond 64 bits");
-    int64_t value = number.is_negative ? -(int64_t)number.digits : (int64_t)number.digits;
+    if (number.is_cut || number.digits > (uint64_t)INT64_MAX + (uint64_t)number.is_negative)
+        return wrong(text, "an integer beyond 64 bits");
+    uint64_t value = number.is_negative ? 0 - number.digits : number.digits; /* two's complement */
     return put(&column->values, &value, sizeof value) < 0 ? -1 : present(column);
 }
 

@@ -23,6 +23,9 @@ except ImportError:  # there was no compiler
 if TYPE_CHECKING:
     import pyarrow as pa
 
+#: Whether the compiled module could be built here.
+IS_COMPILED: Final = _records is not None
+
 _Node = tuple[int, int, bytes | None, bytes | None, bytes | None, tuple[Any, ...]]
 _POWERS: Final = range(-342, 309)
 
@@ -62,7 +65,7 @@ class Records:
 
     fields: tuple[pa.Field, ...]
     texts: tuple[str, ...] = ()
-    is_compiled: bool = field(default=_records is not None)
+    is_compiled: bool = IS_COMPILED
     _read: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
