@@ -27,7 +27,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "columns",
         "definitions schemas planned whole_lists item_filters plan settle references frame extract required "
         "required_keys asked required_check arrays reach compiled sweep decode _records records plain pins "
-        "sections archive vectors elements stress structure structures structure_objects structure_texts attached",
+        "sections archive "
+        "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
     ("store", "files shared journal merging manifests pins tables assembling view archives cache packs"),
     ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
