@@ -81,6 +81,8 @@ class Batch:
     archives : Archives
     problems : list of Problem
         Why some archives could not be had.
+    n_bytes : int
+        Of the answers.
     arrays : list of pyarrow.Array or None
         The values of the columns of archives, one for each document, where they could be read as they came.
     """
@@ -88,6 +90,7 @@ class Batch:
     documents: Sequence[Entry]
     archives: Archives
     problems: list[Problem]
+    n_bytes: int = 0
     arrays: list[pa.Array] | None = None
 
 
@@ -153,10 +156,10 @@ class ArchiveReader:
         parts: list[Part] = []
         refused: dict[str, str] = {}
         ids = [str(document["entry_id"]) for document in documents]
-        self._timed(ids, tree, parts, refused)
+        n_bytes = self._timed(ids, tree, parts, refused)
         arrays = _in_order(ids, parts)
         if arrays is not None:
-            return Batch(documents, Archives({}, Shelf(), self.declares, form.layout), [], arrays)
+            return Batch(documents, Archives({}, Shelf(), self.declares, form.layout), [], n_bytes, arrays)
         found: Mapping[str, Content] = Opened(by_entry(parts), form)
         shelf = Shelf()
         if any(column.follows for column in self.question.archive_columns):
@@ -167,15 +170,16 @@ class ArchiveReader:
         why = "the server gave no archive: the entry has none, or it may not be read"
         lines = {**{one: why for one in ids if one not in found}, **refused}
         problems = [Problem(one, "archive", lines[one]) for one in ids if one in lines]
-        return Batch(documents, Archives(found, shelf, self.declares, form.layout), problems)
+        return Batch(documents, Archives(found, shelf, self.declares, form.layout), problems, n_bytes)
 
     def _timed(
         self, ids: Sequence[str], required: Required, found: list[Part], refused: dict[str, str]
-    ) -> None:
+    ) -> int:
         began_s = self.clock()
         n_bytes = self._asked(ids, required, found, refused)
         self.size = _next_batch(self.size, len(ids), n_bytes, self.clock() - began_s)
         self.bytes_each = n_bytes / max(1, len(ids))
+        return n_bytes
 
     def _asked(
         self, ids: Sequence[str], required: Required, found: list[Part], refused: dict[str, str]

@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 
 #: Bytes of answers, as far as they can be foreseen, that may be on their way at once.
 _BYTES_OUT: Final = 32 << 20
+#: After answers of so many bytes, what they needed is given back to the system.
+_GIVEN_BACK_BYTES: Final = 12 << 20
 #: Batches of archives that are asked for before it is known how large archives are.
 _PROBES: Final = 2
 #: Rows of a window are put into order together when the table is put together.
@@ -138,6 +140,7 @@ class Gathering:
     order: Sequence[str] | None = None
     refused: dict[str, str] = field(default_factory=dict)
     _size: int = 0
+    _n_bytes: int = 0
     _bytes_each: float = 0.0
     _bytes_out: dict[int, float] = field(default_factory=dict)
     _windows: deque[Window] = field(default_factory=deque)
@@ -171,7 +174,9 @@ class Gathering:
             self._give(crew)
             while crew.n_out:
                 self._take(crew.take(), crew)
-                give_back()  # what the page needed
+                if self._n_bytes > _GIVEN_BACK_BYTES:  # it takes some milliseconds
+                    give_back()
+                    self._n_bytes = 0
                 self._give(crew)
         finally:
             crew.dismiss()
@@ -245,6 +250,7 @@ class Gathering:
         except Exception as failure:
             self._failure = self._failure or failure
             return
+        self._n_bytes += answer.n_bytes
         match brought.job, answer:
             case PageJob(ask), Fetched():
                 self._take_page(ask, answer, crew)
