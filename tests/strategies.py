@@ -871,3 +871,35 @@ def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
         return leaf
     inner = nested_cells(depth - 1, leaf)
     return st.lists(inner, min_size=2, max_size=2) | st.lists(inner | st.none(), max_size=3)
+
+
+# -- raw files ------------------------------------------------------------------------------------
+
+#: Names that have once been trouble: what addresses, globs and patterns take for something else.
+ODD_NAMES = (
+    "OUTCAR",
+    "OLD_OUTCAR",
+    "vasprun.xml.gz",
+    "a b",
+    "100%25",
+    "x#y",
+    "q?z",
+    "ü",
+    "日本",
+    "[a]",
+    "*",
+    "..x",
+)
+
+
+def file_names() -> st.SearchStrategy[str]:
+    """Names of files and folders as uploads have them."""
+    letters = st.characters(codec="utf-8", exclude_characters="/\0")
+    return st.sampled_from(ODD_NAMES) | st.text(letters, min_size=1, max_size=8).filter(
+        lambda name: name not in (".", "..")
+    )
+
+
+def paths_in_uploads() -> st.SearchStrategy[str]:
+    """Paths of files in uploads."""
+    return st.lists(file_names(), min_size=1, max_size=4).map("/".join)

@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
     ("store", "files shared journal merging manifests pins tables assembling view archives cache packs"),
-    ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
+    ("http", "message deployment lanes bucket pace auth transport endpoints raw_endpoints aggregations"),
     (
         "fetch",
         "parallel exports writers slices plan ledger walk progress definitions pages paging custom archives "
