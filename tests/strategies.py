@@ -38,6 +38,7 @@ from nomadquery.query.criteria import (
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
+from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.oracle import values_of
 
@@ -903,3 +904,46 @@ def file_names() -> st.SearchStrategy[str]:
 def paths_in_uploads() -> st.SearchStrategy[str]:
     """Paths of files in uploads."""
     return st.lists(file_names(), min_size=1, max_size=4).map("/".join)
+
+
+# --- names of raw files, as a server or a zip may give them
+
+#: Parts that mean something, or the same as another, to some file system.
+_PARTS = (
+    *("INCAR", "incar", "a", "A", "b", "vasprun.xml", "VASPRUN.XML", "data.tar.gz", "straße", "STRASSE"),
+    *("\u00e9", "e\u0301", "\u212a", "k", "ﬁ", "fi", "CON", "_CON", "con.txt", "nul", "COM1.dat", "lpt¹"),
+    *("a.", "a ", "a_", "a:b", "a\\b", "a?b", "a_b", ".", "..", "", "a\u200b", "\u202etxt", ".hidden", "~"),
+    *(
+        "C:",
+        "c:x",
+        "x" * 300,
+        "x" * 300 + "y",
+        "é" * 150,
+        "a\0b",
+        "a\nb",
+        "\x85",
+        "\udc80",
+        "..\\up",
+        "a\\..\\b",
+    ),
+)
+
+
+def names_from_outside() -> SearchStrategy[str]:
+    """Return paths, most of them of parts that some system has trouble with."""
+    part = st.sampled_from(_PARTS) | st.text(min_size=1, max_size=6)
+    return st.lists(part, min_size=1, max_size=4).map("/".join)
+
+
+def raw_files() -> SearchStrategy[list[RawFile]]:
+    """Return files of few uploads and entries, each path of an upload once."""
+    ids = st.sampled_from(("one", "ONE", "two", "..", "a"))
+    file = st.builds(
+        RawFile,
+        ids,
+        names_from_outside(),
+        st.just(1),
+        st.lists(ids, max_size=3).map(tuple),
+        st.just(()),
+    )
+    return st.lists(file, max_size=12, unique_by=lambda one: (one.upload_id, one.path))
