@@ -40,6 +40,7 @@ from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
 from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
+from tests.faults.raw import Uploads
 from tests.oracle import values_of
 
 settings.register_profile("shared machine", deadline=None)
@@ -947,3 +948,17 @@ def raw_files() -> SearchStrategy[list[RawFile]]:
         st.just(()),
     )
     return st.lists(file, max_size=12, unique_by=lambda one: (one.upload_id, one.path))
+
+
+@st.composite
+def uploads_with_entries(draw: st.DrawFn) -> Uploads:
+    """Small uploads, in which no folder has the name of a file, and entries with mainfiles in them."""
+    files: dict[str, dict[str, bytes]] = {}
+    for upload_id in draw(st.lists(st.sampled_from(("u1", "u2")), min_size=1, unique=True)):
+        paths = draw(st.lists(paths_in_uploads(), min_size=1, max_size=6, unique=True))
+        folders = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)}
+        kept = [path for path in paths if path not in folders]
+        files[upload_id] = {path: draw(st.binary(max_size=40)) for path in kept}
+    places = [(upload_id, path) for upload_id, paths in files.items() for path in paths]
+    mains = draw(st.lists(st.sampled_from(places), max_size=5, unique=True))
+    return Uploads(files, {f"e{n}": place for n, place in enumerate(mains)})

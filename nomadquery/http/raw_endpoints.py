@@ -94,9 +94,16 @@ class Part:
 
 
 def entries_rawdir(
-    query: Mapping[str, Any], *, owner: Owner, page_size: int, after: str | None = None
+    query: Mapping[str, Any],
+    *,
+    owner: Owner,
+    page_size: int,
+    after: str | None = None,
+    is_divisible: bool = False,
 ) -> Request:
     """Return the request for the files of a page of entries, in the order of their ids.
+
+    ``is_divisible``: whoever sends it asks for fewer entries if the server cannot give so many.
 
     Raises
     ------
@@ -110,7 +117,7 @@ def entries_rawdir(
     if after is not None:
         paging["page_after_value"] = after
     body = {"owner": owner, "query": query, "pagination": paging}
-    return Request("POST", "entries/rawdir/query", json=body, kind="archive", is_divisible=True)
+    return Request("POST", "entries/rawdir/query", json=body, kind="archive", is_divisible=is_divisible)
 
 
 def parse_entries_rawdir(reply: Reply) -> tuple[tuple[EntryFiles, ...], int]:
