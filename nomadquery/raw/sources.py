@@ -110,6 +110,7 @@ class Slice:
         self._source, self._at, self._end = source, begin, end
 
     def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` of the next bytes of the part, none at its end."""
         length = min(n, self._end - self._at)
         block = self._source.read_at(self._at, length) if length > 0 else b""
         self._at += len(block)

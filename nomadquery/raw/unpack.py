@@ -131,7 +131,7 @@ def directory(source: RandomAccess, bounds: Bounds = Bounds()) -> tuple[Info, ..
             raise _twice(one.name)
         names.add(one.name)
     ordered = sorted(entries, key=lambda one: one.offset)
-    stops = [*(one.offset for one in ordered[1:]), end.directory_offset]
+    stops = [*(one.offset for one in ordered), end.directory_offset][1:]
     placed = {one.name: _placed(one, stop) for one, stop in zip(ordered, stops, strict=True)}
     return tuple(placed[one.name] for one in entries)
 
@@ -241,6 +241,6 @@ def _overlapping(name: str) -> UnsafeContent:
 
 
 def _no_zip(begin: bytes) -> NomadError:
-    if not begin:
+    if any(signature.startswith(begin) for signature in (LOCAL, END, END64)):
         return truncated()
     return ResponseFormatError(f"This is no zip: it begins with {begin!r}.")

@@ -1,4 +1,4 @@
-"""The content of a zip's members as it is read: unpacked, counted, held against bounds, checked at its end."""
+"""The content of a zip's members as it is read: unpacked, counted, bounded, checked at the end."""
 
 from __future__ import annotations
 

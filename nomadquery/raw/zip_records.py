@@ -144,10 +144,8 @@ def parse_header(data: bytes) -> Header:
     """
     _check_whole(data, LOCAL_BYTES)
     fields = _LOCAL.unpack_from(data)
-    signature, _, flags, method, _, _, crc32, packed, size, n_name, n_extra = fields
-    if signature != LOCAL:
-        raise damaged("a member does not begin with a header")
-    n_bytes = LOCAL_BYTES + n_name + n_extra
+    _, _, flags, method, _, _, crc32, packed, size, n_name, _ = fields
+    n_bytes = header_bytes(data)
     _check_whole(data, n_bytes)
     raw_name = data[LOCAL_BYTES : LOCAL_BYTES + n_name]
     _check_readable(raw_name, flags, method)
@@ -160,7 +158,9 @@ def parse_header(data: bytes) -> Header:
 def header_bytes(data: bytes) -> int:
     """Return how many bytes a header has, from its first `LOCAL_BYTES`."""
     _check_whole(data, LOCAL_BYTES)
-    *_, n_name, n_extra = _LOCAL.unpack_from(data)
+    signature, *_, n_name, n_extra = _LOCAL.unpack_from(data)
+    if signature != LOCAL:
+        raise damaged("a member does not begin with a header")
     return LOCAL_BYTES + int(n_name) + int(n_extra)
 
 
