@@ -42,6 +42,7 @@ from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.faults.raw import Uploads
 from tests.oracle import values_of
+from tests.zips import a_zip
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
@@ -962,3 +963,29 @@ def uploads_with_entries(draw: st.DrawFn) -> Uploads:
     places = [(upload_id, path) for upload_id, paths in files.items() for path in paths]
     mains = draw(st.lists(st.sampled_from(places), max_size=5, unique=True))
     return Uploads(files, {f"e{n}": place for n, place in enumerate(mains)})
+
+
+# --- zips
+
+#: Contents that look like records of a zip, or that pack very well.
+_CONTENTS = (
+    *(
+        b"",
+        b"energy -1.5 eV\n" * 30,
+        bytes(5_000),
+        b"PK",
+        b"PK\x07\x08",
+        b"PK\x07\x08" * 9,
+        b"PK\x03\x04PK\x01\x02",
+    ),
+    a_zip({"inner/OUTCAR": b"PK\x07\x08 inside"}, is_seekable=False),
+    a_zip({"inner": bytes(60)}),
+)
+
+
+def contents_of_zips() -> SearchStrategy[dict[str, bytes]]:
+    """Return names and contents of a zip, some of which are zips themselves."""
+    name = st.sampled_from(("OUTCAR", "a/b/vasprun.xml", "ä", "x", "manifest.json")) | st.text(
+        st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1
+    )
+    return st.dictionaries(name, st.sampled_from(_CONTENTS) | st.binary(max_size=400), max_size=4)
