@@ -989,3 +989,16 @@ def contents_of_zips() -> SearchStrategy[dict[str, bytes]]:
         st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1
     )
     return st.dictionaries(name, st.sampled_from(_CONTENTS) | st.binary(max_size=400), max_size=4)
+
+
+def wanted_files() -> SearchStrategy[list[RawFile]]:
+    """Files of two uploads, of no entry or of some, from empty to 5 GB."""
+    file = st.builds(
+        RawFile,
+        st.sampled_from(("u1", "u2")),
+        st.integers(0, 10**6).map(lambda n: f"{n}/OUTCAR"),
+        st.integers(0, 10**4) | st.integers(0, 5 * 10**9),
+        st.sampled_from(((), ("e1",), ("e1", "e2"))),
+        st.just(()),
+    )
+    return st.lists(file, max_size=30, unique_by=lambda one: (one.upload_id, one.path))
