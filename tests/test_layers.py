@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
         "whole",
     ),
-    ("raw", "files names bounds zip_records sources zip_members unpack listing plan"),
+    ("raw", "files names bounds zip_records sources zip_members unpack listing plan stored placing download"),
     (
         "local",
         "matching refusals database index references classes keys archives select store aggregation_form "
