@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
         "whole",
     ),
-    ("raw", "files names bounds zip_records sources zip_members unpack"),
+    ("raw", "files names bounds zip_records sources zip_members unpack compressed"),
     (
         "local",
         "matching refusals database index references classes keys archives select store aggregation_form "

@@ -1,10 +1,10 @@
 """A zip of many files to disk: plain 1 MiB streaming, checked as it arrives, extracted on the way.
 
-Run ``python tests/benchmarks/bench_raw.py [--mb 2000] [--files 5000] [--runs 3]``. The zip is written as NOMAD
-writes it, stored or deflated, every size behind its data, and comes over loopback from another process. Each
-run is a process of its own, and the kinds of runs take turns; what is printed are medians, the ratio to plain
-streaming, and the peak memory beyond that of a process that has only imported what it needs. "listed" is
-extraction with the sizes of a listing, where nothing has to be searched for.
+Run ``python tests/benchmarks/bench_raw.py [--mb 2000] [--files 5000] [--runs 3]``. The zip is written as
+NOMAD writes it, stored or deflated, every size behind its data, and comes over loopback from a process of
+its own. Each run is a process too, and the kinds of runs take turns; what is printed are medians, the ratio
+to plain streaming, and the peak memory beyond that of a process that has only imported what it needs.
+"listed" is extraction with the sizes of a listing, where nothing has to be searched for.
 """
 
 from __future__ import annotations
