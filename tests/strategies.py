@@ -40,6 +40,7 @@ from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
 from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
+from tests.faults.raw import Uploads
 from tests.oracle import values_of
 from tests.zips import a_zip
 
@@ -875,6 +876,38 @@ def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
     return st.lists(inner, min_size=2, max_size=2) | st.lists(inner | st.none(), max_size=3)
 
 
+# -- raw files ------------------------------------------------------------------------------------
+
+#: Names that have once been trouble: what addresses, globs and patterns take for something else.
+ODD_NAMES = (
+    "OUTCAR",
+    "OLD_OUTCAR",
+    "vasprun.xml.gz",
+    "a b",
+    "100%25",
+    "x#y",
+    "q?z",
+    "ü",
+    "日本",
+    "[a]",
+    "*",
+    "..x",
+)
+
+
+def file_names() -> st.SearchStrategy[str]:
+    """Names of files and folders as uploads have them."""
+    letters = st.characters(codec="utf-8", exclude_characters="/\0")
+    return st.sampled_from(ODD_NAMES) | st.text(letters, min_size=1, max_size=8).filter(
+        lambda name: name not in (".", "..")
+    )
+
+
+def paths_in_uploads() -> st.SearchStrategy[str]:
+    """Paths of files in uploads."""
+    return st.lists(file_names(), min_size=1, max_size=4).map("/".join)
+
+
 # --- names of raw files, as a server or a zip may give them
 
 #: Parts that mean something, or the same as another, to some file system.
@@ -918,6 +951,20 @@ def raw_files() -> SearchStrategy[list[RawFile]]:
     return st.lists(file, max_size=12, unique_by=lambda one: (one.upload_id, one.path))
 
 
+@st.composite
+def uploads_with_entries(draw: st.DrawFn) -> Uploads:
+    """Small uploads, in which no folder has the name of a file, and entries with mainfiles in them."""
+    files: dict[str, dict[str, bytes]] = {}
+    for upload_id in draw(st.lists(st.sampled_from(("u1", "u2")), min_size=1, unique=True)):
+        paths = draw(st.lists(paths_in_uploads(), min_size=1, max_size=6, unique=True))
+        folders = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)}
+        kept = [path for path in paths if path not in folders]
+        files[upload_id] = {path: draw(st.binary(max_size=40)) for path in kept}
+    places = [(upload_id, path) for upload_id, paths in files.items() for path in paths]
+    mains = draw(st.lists(st.sampled_from(places), max_size=5, unique=True))
+    return Uploads(files, {f"e{n}": place for n, place in enumerate(mains)})
+
+
 # --- zips
 
 #: Contents that look like records of a zip, or that pack very well.
@@ -942,3 +989,16 @@ def contents_of_zips() -> SearchStrategy[dict[str, bytes]]:
         st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1
     )
     return st.dictionaries(name, st.sampled_from(_CONTENTS) | st.binary(max_size=400), max_size=4)
+
+
+def wanted_files() -> SearchStrategy[list[RawFile]]:
+    """Files of two uploads, of no entry or of some, from empty to 5 GB."""
+    file = st.builds(
+        RawFile,
+        st.sampled_from(("u1", "u2")),
+        st.integers(0, 10**6).map(lambda n: f"{n}/OUTCAR"),
+        st.integers(0, 10**4) | st.integers(0, 5 * 10**9),
+        st.sampled_from(((), ("e1",), ("e1", "e2"))),
+        st.just(()),
+    )
+    return st.lists(file, max_size=30, unique_by=lambda one: (one.upload_id, one.path))
