@@ -39,8 +39,9 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "local",
-        "matching refusals database index references classes keys archives select store aggregation_form "
-        "buckets bucket_contents composite aggregate ordering demo hits paging entries routes wire server",
+        "matching refusals database index references classes keys archives select raw_store store aggregation_form "
+        "buckets bucket_contents composite aggregate ordering demo hits paging entries answer zipping "
+        "media_types byte_ranges raw_listing file_choice routes wire server",
     ),
     (
         "",
