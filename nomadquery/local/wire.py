@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
-from nomadquery.http.message import Reply, Request
+from nomadquery.http.message import Reply, Request, Stream, stream_of
 from nomadquery.local.routes import LocalDeployment
 from nomadquery.local.store import LocalStore
 
@@ -23,6 +24,11 @@ class LocalWire:
     def exchange(self, request: Request, headers: Mapping[str, str]) -> Reply:  # noqa: ARG002
         """Return the answer; ``headers`` are not looked at, because nobody is logged in."""
         return self._deployment.answer(request, api_base=self._api_base)
+
+    @contextmanager
+    def open(self, request: Request, headers: Mapping[str, str]) -> Iterator[Stream]:
+        """Give the answer to be read piece by piece."""
+        yield stream_of(self.exchange(request, headers))
 
     def close(self) -> None:
         """Do nothing: there is no connection to give back."""
