@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -57,7 +57,15 @@ def attachment(name: str, media_type: str) -> dict[str, str]:
     }
 
 
-def blocks_of(source: IO[bytes], length: int = -1) -> Iterator[bytes]:
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most so many; none at the end."""
+        ...
+
+
+def blocks_of(source: Readable, length: int = -1) -> Iterator[bytes]:
     """Yield the next ``length`` bytes of a file, or all that are left (-1), in blocks."""
     while length and (block := source.read(BLOCK_BYTES if length < 0 else min(length, BLOCK_BYTES))):
         yield block

@@ -24,7 +24,7 @@ _MODE: Final = 0o600 << 16
 def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
     """Yield the bytes of a zip, its members deflated or stored."""
     outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w") as target:  # type: ignore[call-overload]  # a writer that cannot seek
+    with zipfile.ZipFile(outlet, "w") as target:
         for name, content in members:
             member = zipfile.ZipInfo(name, time.localtime()[:6])
             member.external_attr = _MODE
