@@ -7,16 +7,13 @@ arrives.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import logging
-import lzma
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any, Final, cast
+from typing import Final, cast
 
 from nomadquery.errors import (
     CacheError,
@@ -37,6 +34,7 @@ from nomadquery.http.raw_endpoints import entries_zip, raw_file
 from nomadquery.query.body import body
 from nomadquery.query.criteria import HasAny, canonical
 from nomadquery.raw.bounds import Bounds
+from nomadquery.raw.compressed import Decompressed
 from nomadquery.raw.files import RawFile
 from nomadquery.raw.placing import Place, Places
 from nomadquery.raw.plan import Leg, Route, batches_of
@@ -318,7 +316,7 @@ class Downloader:
         if file in self.places.unpacked:
             try:
                 part = self._decompressed(file, part)
-            except (ResponseFormatError, UnsafeContent) as error:
+            except (DownloadTruncated, ResponseFormatError, UnsafeContent) as error:
                 part.discard()
                 done.failed[file] = in_short(error)
                 return
@@ -346,23 +344,16 @@ class Downloader:
 
         Raises
         ------
-        UnsafeContent
-            If it unpacks to more than the bounds.
-        ResponseFormatError
-            If it is not packed as its name says, or damaged.
+        UnsafeContent, ResponseFormatError, DownloadTruncated
+            If it unpacks to more than the bounds; is not packed as its name says, or damaged; or ends early.
         """
         packed.finish()
         plain = self.folder.part(file.upload_id, f"{file.path}/", file.size_bytes)
         try:
-            with _opened(packed, file.path) as stream:
+            with packed.path.open("rb") as content:
+                stream = Decompressed(content, file.path, self.bounds)
                 while block := stream.read(BLOCK_BYTES):
-                    self.bounds.check(plain.size_bytes + len(block), packed.size_bytes)
                     plain.write(block)
-        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
-            plain.discard()
-            raise ResponseFormatError(
-                f"{file.path!r} is not packed as its name says, or is damaged ({error})"
-            ) from error
         except BaseException:
             plain.discard()
             raise
@@ -395,11 +386,3 @@ def _difference(file: RawFile, part: Part) -> str | None:
     if part.size_bytes > file.size_bytes:
         return f"more came than the {file.size_bytes} bytes that the server lists"
     return f"{part.size_bytes} of the {file.size_bytes} bytes came that the server lists"
-
-
-def _opened(part: Part, name: str) -> IO[bytes]:
-    """Return the content of a packed part, as a stream."""
-    if name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(part.path, "rb"))
-    opened: Any = lzma.open if name.endswith(".xz") else bz2.open
-    return cast(IO[bytes], opened(part.path, "rb"))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import cast
 
+from nomadquery.raw.compressed import without_suffix
 from nomadquery.raw.files import RawFile
 from nomadquery.raw.names import Layout, names
 from nomadquery.store.downloads import OWN_NAMES, DownloadFolder, Record
-
-#: What packed files are called that can be decompressed on the way.
-SUFFIXES: Final = (".gz", ".xz", ".bz2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def places_of(files: Sequence[RawFile], layout: Layout, *, decompress: bool = Fa
     paths = {(one.upload_id, one.path) for one in files}
     named: dict[RawFile, RawFile] = {}
     for file in files:
-        bare = _without_suffix(file.path) if decompress else file.path
+        bare = without_suffix(file.path) if decompress else file.path
         is_free = bare == file.path or (file.upload_id, bare) not in paths
         paths.add((file.upload_id, bare))
         named[replace(file, path=bare) if is_free else file] = file
@@ -102,10 +100,3 @@ def _placed(file: RawFile, layout: Layout, local_paths: Sequence[str]) -> tuple[
 def _is_of(record: Record, file: RawFile) -> bool:
     said = record.upload_id, record.path, record.size_bytes
     return said == (file.upload_id, file.path, file.size_bytes)
-
-
-def _without_suffix(path: str) -> str:
-    bare = path
-    for suffix in SUFFIXES:
-        bare = bare.removesuffix(suffix) if bare == path else bare
-    return path if bare.endswith("/") or not bare else bare

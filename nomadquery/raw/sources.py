@@ -6,7 +6,8 @@ from typing import Final, Protocol
 
 from nomadquery.raw.zip_records import truncated
 
-BLOCK: Final = 1 << 20
+#: Read at once: what is searched, counted and written then is still in the cache of a processor core.
+BLOCK: Final = 1 << 18
 
 
 class Readable(Protocol):
@@ -87,7 +88,10 @@ class Source:
 
         The first ``skip`` bytes are not searched. Bytes that may be its beginning do not come before it.
         """
-        place = self._data.find(signature, self._at + skip)
+        start = self._at + skip
+        # one byte is found ten times as fast as four, and most files are text, which has not this one
+        is_there = self._data.find(signature[2:3], start) >= 0
+        place = self._data.find(signature, start) if is_there else -1
         if place >= 0:
             return place - self._at, True
         return max(skip, len(self._data) - self._at - len(signature) + 1), False

@@ -79,7 +79,7 @@ class Member:
         return self._tally.crc32
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield what is left, in blocks of at most 1 MiB.
+        """Yield what is left, in blocks of at most 256 KiB.
 
         Raises
         ------
