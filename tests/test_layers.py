@@ -40,7 +40,10 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
         "whole",
     ),
-    ("raw", "files names bounds zip_records sources zip_members unpack compressed listing plan stored"),
+    (
+        "raw",
+        "files names bounds zip_records sources zip_members unpack compressed listing plan stored remote",
+    ),
     (
         "local",
         "matching refusals database index references classes keys archives select raw_store store "
