@@ -50,8 +50,8 @@ class FolderItem(msgspec.Struct, frozen=True):
     """A file or folder in a folder; ``entry_id`` of the entry whose mainfile it is, if it is one's."""
 
     name: str
-    is_file: bool
     size: _Size
+    is_file: bool = True
     entry_id: str | None = None
 
 
@@ -276,6 +276,18 @@ def parse_upload_folder(reply: Reply) -> FolderPage:
     return FolderPage(items, total, paging.next_page_after_value if paging else None, answer.access)
 
 
+def parse_upload_place(reply: Reply) -> FolderPage | FolderItem:
+    """Return what answers `upload_folder` where the path may also be that of a file.
+
+    Raises
+    ------
+    ResponseFormatError
+        If the answer is not of that form.
+    """
+    answer = _decoded(reply, _FolderAnswer, "what lies at a place in an upload")
+    return parse_upload_folder(reply) if answer.file_metadata is None else answer.file_metadata
+
+
 def quoted_path(path: str) -> str:
     """Return a path in an upload as it stands in an address: all but letters, digits, ``-._~/`` as ``%XX``.
 
@@ -323,6 +335,7 @@ class _FolderAnswer(msgspec.Struct):
     path: str
     access: str
     directory_metadata: _FolderContent | None = None
+    file_metadata: FolderItem | None = None
     pagination: _PagingAnswer | None = None
 
 
