@@ -53,7 +53,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "",
-        "session asking inquiry frames links atoms streams results search entry client locked cache __init__",
+        "session asking inquiry frames links atoms streams results search entry client locked cache fs "
+        "__init__",
     ),
     ("cli", "*"),
 )
