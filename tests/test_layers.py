@@ -55,7 +55,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "",
         "session asking inquiry frames links atoms streams results rawsources rawfiles search entry client "
-        "locked cache __init__",
+        "locked cache fs __init__",
     ),
     ("cli", "*"),
 )

@@ -50,8 +50,8 @@ class FolderItem(msgspec.Struct, frozen=True):
     """A file or folder in a folder; ``entry_id`` of the entry whose mainfile it is, if it is one's."""
 
     name: str
+    is_file: bool
     size: _Size
-    is_file: bool = True
     entry_id: str | None = None
 
 
@@ -285,7 +285,10 @@ def parse_upload_place(reply: Reply) -> FolderPage | FolderItem:
         If the answer is not of that form.
     """
     answer = _decoded(reply, _FolderAnswer, "what lies at a place in an upload")
-    return parse_upload_folder(reply) if answer.file_metadata is None else answer.file_metadata
+    file = answer.file_metadata
+    if file is None:
+        return parse_upload_folder(reply)
+    return FolderItem(file.name, True, file.size, file.entry_id)
 
 
 def quoted_path(path: str) -> str:
@@ -331,11 +334,17 @@ class _FolderContent(msgspec.Struct):
     content: tuple[FolderItem, ...]
 
 
+class _FileMetadata(msgspec.Struct):
+    name: str
+    size: _Size
+    entry_id: str | None = None
+
+
 class _FolderAnswer(msgspec.Struct):
     path: str
     access: str
     directory_metadata: _FolderContent | None = None
-    file_metadata: FolderItem | None = None
+    file_metadata: _FileMetadata | None = None
     pagination: _PagingAnswer | None = None
 
 
