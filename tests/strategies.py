@@ -41,6 +41,7 @@ from nomadquery.query.values import stored_spellings
 from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
 from tests.faults.raw import Uploads
+from tests.faults.server import Fault
 from tests.oracle import values_of
 from tests.zips import a_zip
 
@@ -1002,3 +1003,11 @@ def wanted_files() -> SearchStrategy[list[RawFile]]:
         st.just(()),
     )
     return st.lists(file, max_size=30, unique_by=lambda one: (one.upload_id, one.path))
+
+
+def raw_faults() -> SearchStrategy[list[Fault | int]]:
+    """What goes wrong with answers one after the other: of the connection, or refused by a proxy."""
+    fault: SearchStrategy[Fault | int] = st.sampled_from(
+        ("reset", "reset_in_headers", "reset_in_body", "cut", "cut_chunks", 502, 503, 504)
+    )
+    return st.lists(fault, max_size=6)

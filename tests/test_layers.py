@@ -42,7 +42,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "raw",
-        "files names bounds zip_records sources zip_members unpack compressed listing plan stored remote",
+        "files names bounds zip_records sources zip_members unpack compressed listing plan stored placing "
+        "download remote parallel",
     ),
     (
         "local",

@@ -86,6 +86,7 @@ class Part:
         self.size_bytes = 0
         self.crc32 = 0
         self._digest = hashlib.sha256()
+        self._mtime_ns = 0
         with explained(path, advice=ADVICE):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("r+b" if goes_on and path.exists() else "w+b")
@@ -111,26 +112,14 @@ class Part:
             if self.size_bytes // SYNC_BYTES > before // SYNC_BYTES:
                 self._sync()
 
-    def restart(self) -> None:
-        """Forget what was written."""
-        self._file.seek(0)
-        self._file.truncate()
-        self.size_bytes, self.crc32, self._digest = 0, 0, hashlib.sha256()
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield what was written, from the beginning."""
-        self._file.flush()
-        self._file.seek(0)
-        while block := self._file.read(_BLOCK):
-            yield block
-
     def finish(self) -> int:
         """Have all of it on disk, and close it; return its time, in nanoseconds since 1970."""
-        with explained(self.path, advice=ADVICE):
-            self._sync()
-            mtime_ns = os.fstat(self._file.fileno()).st_mtime_ns
-            self._file.close()
-        return mtime_ns
+        if not self._file.closed:
+            with explained(self.path, advice=ADVICE):
+                self._sync()
+                self._mtime_ns = os.fstat(self._file.fileno()).st_mtime_ns
+                self._file.close()
+        return self._mtime_ns
 
     def close(self) -> None:
         """Leave it as it is, for a later run to go on with."""
