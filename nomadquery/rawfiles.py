@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from nomadquery.errors import CacheError, NotFound, QueryError
+from nomadquery.fetch.parallel import check_function
 from nomadquery.fetch.progress import Progress
 from nomadquery.fetch.whole import utc_now
 from nomadquery.http.pace import IN_FLIGHT
@@ -17,11 +18,13 @@ from nomadquery.raw.bounds import Bounds
 from nomadquery.raw.download import Downloader
 from nomadquery.raw.files import Choice, RawFile, bytes_of, chosen, matches, size_words
 from nomadquery.raw.names import Layout
+from nomadquery.raw.parallel import Here, map_files, portions
 from nomadquery.raw.placing import Places, here_already, places_of, taken_by_others
 from nomadquery.raw.plan import RawPlan, Route, plan_legs, wholes_of
 from nomadquery.raw.reports import Lost, downloaded_frame, incomplete, listed_frame, manifest_facts
 from nomadquery.rawsources import Listed, RawSource
 from nomadquery.store.downloads import DownloadFolder, Record
+from nomadquery.store.files import remove_folder, temporary_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +57,7 @@ class RawFiles:
             If the files of some entries could not be listed; ``error.results`` has all others.
         """
         listed, files = self._found()
-        frame = listed_frame(files, {**listed.facts, "choice": str(self._choice)})
+        frame = listed_frame(files, self._facts(listed))
         if listed.missing:
             raise incomplete(Lost(entries=listed.missing), frame, len(files))
         return frame
@@ -145,30 +148,87 @@ class RawFiles:
         with folder.lock():
             plan, here = self._planned(folder, places, route=route, verify=verify)
             _check_room(folder, plan)
-            fetch = Downloader(
-                self._source.session.open,
-                folder,
-                places,
-                self._source.owner,
-                self._source.session.release(),
-                utc_now,
-                bounds or Bounds(),
-            )
             with Progress(progress, "raw files", "files") as bar:
-                done, stopped = fetch.run(plan.legs, n_places=n_places, show=bar.show)
-            if isinstance(stopped, CacheError):
-                raise stopped  # the journal knows what is here
+                done, stopped = self._downloader(folder, places, bounds).run(
+                    plan.legs, n_places=n_places, show=bar.show
+                )
             records = [*(record for some in here.values() for record in some), *done.records]
             lost = Lost({**plan.refused, **done.failed}, listed.missing, frozenset(done.cut), stopped)
-            if done.records or not folder.facts():
+            if not isinstance(stopped, CacheError) and (done.records or not folder.facts()):
                 self._note(folder, listed, records, is_complete=not lost)
         if not files and not listed.missing:
             self._warn_of_nothing(listed)
-        if stopped is not None and not records:
+        if isinstance(stopped, CacheError) or (stopped is not None and not records):
             raise stopped
-        frame = downloaded_frame(folder.folder, records, {**listed.facts, "choice": str(self._choice)})
+        frame = downloaded_frame(folder.folder, records, self._facts(listed))
         if lost:
             raise incomplete(lost, frame, len(files))
+        return frame
+
+    def map(
+        self,
+        function: Callable[[Path], Any],
+        *,
+        n_jobs: int | None = None,
+        dest: str | Path | None = None,
+        keep: bool | None = None,
+        decompress: bool = False,
+        on_error: Literal["row", "raise"] = "row",
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Return what a function makes of each file, one row for each, in the order of upload and path.
+
+        It runs where joblib is configured to (loky, threading, Dask). Files are fetched in portions of at most
+        500 files or 1 GB while workers are at those before them.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the path of a file on disk. A mapping that it returns gives a column for each of its
+            names, ``None`` no value, and anything else a value in the column ``value``. What it returns must
+            be picklable.
+        n_jobs : int, optional
+            How many workers, as for `joblib.Parallel`; -1 is one for each core.
+        dest : str or Path, optional
+            The folder for the files, in the layout ``"upload"``. Without, a folder that goes with them.
+        keep : bool, optional
+            Whether files stay after the function has ended; by default if there is a ``dest``.
+        decompress, progress : bool
+            As for `download`.
+        on_error : {"row", "raise"}
+            ``"raise"``: afterwards raise `IncompleteResult` if there is a row with an error.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``upload_id``, ``path``, ``entry_id``, the columns of the function, ``error``: what the function
+            raised, or why the file is not here, else missing.
+
+        Raises
+        ------
+        QueryError
+            If the workers are processes and the function cannot be sent to them; before anything is asked.
+        IncompleteResult
+            After all others were mapped, if the files of some entries could not be listed, files stopped
+            coming or the workers failed; ``error.results`` is the DataFrame.
+        """
+        check_function(function, n_jobs)
+        if keep and dest is None:
+            raise QueryError("keep=True keeps files in a folder: name it, dest=….")
+        is_kept = dest is not None if keep is None else keep
+        listed, files = self._found()
+        target = temporary_folder() if dest is None else Path(dest).expanduser()
+        try:
+            brought = self._brought(
+                DownloadFolder(target), decompress=decompress, keep=is_kept, progress=progress
+            )
+            frame = map_files(function, brought, n_jobs=n_jobs, keep=is_kept, on_error=on_error)
+        finally:
+            if dest is None:
+                remove_folder(target)
+        frame.attrs["nomadquery"] = {**self._facts(listed), "n_rows": len(frame)}
+        if listed.missing:
+            raise incomplete(Lost(entries=listed.missing), frame, len(files))
         return frame
 
     # -- reading it where it lies ----------------------------------------------------------
@@ -210,6 +270,42 @@ class RawFiles:
             self._listed = self._source.listed()
         return self._listed, chosen(self._listed.files, self._choice)
 
+    def _facts(self, listed: Listed) -> dict[str, Any]:
+        return {**listed.facts, "choice": str(self._choice)}
+
+    def _downloader(self, folder: DownloadFolder, places: Places, bounds: Bounds | None) -> Downloader:
+        session = self._source.session
+        return Downloader(
+            session.open, folder, places, self._source.owner, session.release(), utc_now, bounds or Bounds()
+        )
+
+    def _brought(
+        self, folder: DownloadFolder, *, decompress: bool, keep: bool, progress: bool | None
+    ) -> Iterator[Here]:
+        """Yield the files in their order, a portion of them fetched at a time."""
+        listed, files = self._found()
+        places = places_of(files, "upload", decompress=decompress)
+        n_done = 0
+        with Progress(progress, "raw files", "files") as bar:
+            for portion in portions(files):
+                some = places.only(portion)
+                with folder.lock():
+                    plan, here = self._planned(folder, some, route=None, verify=False)
+                    _check_room(folder, plan)
+                    fetch = self._downloader(folder, some, None)
+                    done, stopped = fetch.run(plan.legs, n_places=self._source.n_places, show=_show_nothing)
+                    records = [*(record for one in here.values() for record in one), *done.records]
+                    if keep and done.records:
+                        self._note(folder, listed, records, is_complete=False)
+                if stopped is not None:
+                    raise stopped
+                n_done += len(portion)
+                bar.show(n_done, len(files))
+                local = {(one.upload_id, one.path): folder.folder / one.local_path for one in records}
+                why = {**plan.refused, **done.failed}
+                for file in portion:
+                    yield Here(file, local.get((file.upload_id, file.path)), why.get(file))
+
     def _planned(
         self, folder: DownloadFolder, places: Places, *, route: Route | None, verify: bool
     ) -> tuple[RawPlan, Mapping[RawFile, Sequence[Record]]]:
@@ -234,7 +330,7 @@ class RawFiles:
     ) -> None:
         """Write the manifest of a folder: what was there before, and what is there now."""
         ours = sorted({one.upload_id for one in records})
-        download = {**listed.facts, "choice": str(self._choice), "downloaded_at": utc_now()}
+        download = {**self._facts(listed), "downloaded_at": utc_now()}
         facts = manifest_facts(folder.facts(), download, {one: listed.uploads.get(one, {}) for one in ours})
         known = {**folder.records(), **{one.local_path: one for one in records}}
         folder.write_manifest(known.values(), facts, is_complete=is_complete)
@@ -304,6 +400,10 @@ def _check_room(folder: DownloadFolder, plan: RawPlan) -> None:
             f"{size_words(plan.n_bytes)} are to be fetched, and the disk of {folder.folder} has "
             f"{size_words(plan.free_bytes or 0)} free. Make room, or choose fewer files or another folder."
         )
+
+
+def _show_nothing(_n_done: int, _n_total: int) -> None:
+    """The bar counts whole portions."""
 
 
 def _checked_layout(layout: Layout) -> Layout:
