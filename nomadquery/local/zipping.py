@@ -6,7 +6,6 @@ Sizes and CRC-32 follow each member (data descriptors, in zip64), as in the zips
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -18,18 +17,15 @@ from nomadquery.local.answer import blocks_of
 Member = tuple[str, AbstractContextManager[IO[bytes]]]
 
 _LEVEL: Final = 9
-_MODE: Final = 0o600 << 16
 
 
 def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
     """Yield the bytes of a zip, its members deflated or stored."""
     outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w") as target:
+    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(outlet, "w", kind, compresslevel=_LEVEL) as target:
         for name, content in members:
-            member = zipfile.ZipInfo(name, time.localtime()[:6])
-            member.external_attr = _MODE
-            member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-            with content as source, target.open(_levelled(member), "w", force_zip64=True) as written:
+            with content as source, target.open(name, "w", force_zip64=True) as written:
                 for block in blocks_of(source):
                     written.write(block)
                     yield from outlet.taken()
@@ -40,12 +36,6 @@ def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
 def in_memory(content: bytes) -> AbstractContextManager[IO[bytes]]:
     """Return what opens bytes as a member."""
     return io.BytesIO(content)
-
-
-def _levelled(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    named: Any = member  # compress_level is public since Python 3.13; before it had an underscore
-    named._compresslevel = named.compress_level = _LEVEL
-    return member
 
 
 class _Outlet(io.RawIOBase):
