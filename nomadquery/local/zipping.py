@@ -9,12 +9,12 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import IO, Any, Final
+from typing import Any, Final
 
-from nomadquery.local.answer import blocks_of
+from nomadquery.local.answer import Readable, blocks_of
 
 #: A name in the zip, and what opens the content.
-Member = tuple[str, AbstractContextManager[IO[bytes]]]
+Member = tuple[str, AbstractContextManager[Readable]]
 
 _LEVEL: Final = 9
 
@@ -33,7 +33,7 @@ def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
     yield from outlet.taken()
 
 
-def in_memory(content: bytes) -> AbstractContextManager[IO[bytes]]:
+def in_memory(content: bytes) -> AbstractContextManager[Readable]:
     """Return what opens bytes as a member."""
     return io.BytesIO(content)
 
