@@ -877,7 +877,7 @@ def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
 
 
 @st.composite
-def raw_files(draw: st.DrawFn) -> dict[str, bytes]:
+def raw_contents(draw: st.DrawFn) -> dict[str, bytes]:
     """Draw the raw files of an upload: a few paths, none a folder of another, and their bytes."""
     word = st.text("ab.-0 ü", min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
     paths = draw(st.lists(st.lists(word, min_size=1, max_size=3).map("/".join), max_size=12, unique=True))

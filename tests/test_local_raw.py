@@ -19,7 +19,7 @@ from nomadquery.local.routes import LocalDeployment
 from nomadquery.local.store import LocalStore
 from tests.local_entries import a_store, an_archive
 from tests.local_raw import FILES, UPLOAD, Params, a_raw_store, get, members, post, refusal
-from tests.strategies import raw_files
+from tests.strategies import raw_contents
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_members_of_a_zip_that_is_made_have_their_sizes_behind_them(store: Local
     assert "content-length" not in reply.headers
 
 
-@given(raw_files(), st.integers(1, 4))
+@given(raw_contents(), st.integers(1, 4))
 def test_walking_through_all_folders_lists_every_file_once(files: dict[str, bytes], page_size: int) -> None:
     """With its size; a folder has the size of all below it."""
     with a_store(an_archive("a")) as store:
@@ -151,7 +151,7 @@ def whole_listing(store: LocalStore, folder: str, page_size: int) -> list[dict[s
         params = (("page_size", str(page_size)), ("page_after_value", after))
 
 
-@given(raw_files())
+@given(raw_contents())
 def test_the_stored_zip_and_the_one_that_is_made_hold_the_same(files: dict[str, bytes]) -> None:
     """And so do the files one by one, whatever their names are."""
     with a_store(an_archive("a")) as store:

@@ -1,7 +1,8 @@
 """The demo: a read-only deployment of calculations that were made for it, shipped with the package.
 
 ``demo.jsonl.xz`` holds one NOMAD archive a line; ``tests/generate`` has the script that made
-it. It is unpacked into a store once for each version of the data.
+it. It is unpacked into a store once for each version of the data. A few uploads get raw files,
+which are made of their archives (`demo_files`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import logging
 import lzma
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from nomadquery.errors import CacheError
 from nomadquery.local.database import FILE_NAME
+from nomadquery.local.demo_files import MOST_ENTRIES, files_of
 from nomadquery.local.store import LocalStore, build_store
+
+#: Counts what is made of the same data when they are unpacked: here, raw files.
+_EDITION: Final = b"2"
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
     """
     packed = files("nomadquery.local").joinpath("demo.jsonl.xz").read_bytes()
     if cache_folder is not None:
-        folder = cache_folder / f"demo-{hashlib.sha256(packed).hexdigest()[:16]}"
+        folder = cache_folder / f"demo-{hashlib.sha256(packed + _EDITION).hexdigest()[:16]}"
         try:
             if not (folder / FILE_NAME).exists():
                 build_store(folder, lambda store: _fill(store, packed))
@@ -45,3 +51,12 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
 def _fill(store: LocalStore, packed: bytes) -> None:
     with lzma.open(io.BytesIO(packed)) as lines:
         store.add_archive_lines(lines)
+    by_upload: dict[str, list[str]] = {}
+    for document in store.documents():
+        by_upload.setdefault(document["upload_id"], []).append(document["entry_id"])
+    for upload_id, ids in by_upload.items():
+        if len(ids) <= MOST_ENTRIES:
+            archives = filter(None, map(store.archive, ids))
+            store.add_raw_files(
+                upload_id, {path: file for one in archives for path, file in files_of(one).items()}
+            )
