@@ -51,10 +51,7 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
 def _fill(store: LocalStore, packed: bytes) -> None:
     with lzma.open(io.BytesIO(packed)) as lines:
         store.add_archive_lines(lines)
-    by_upload: dict[str, list[str]] = {}
-    for document in store.documents():
-        by_upload.setdefault(document["upload_id"], []).append(document["entry_id"])
-    for upload_id, ids in by_upload.items():
+    for upload_id, ids in store.uploads().items():
         if len(ids) <= MOST_ENTRIES:
             archives = filter(None, map(store.archive, ids))
             store.add_raw_files(
