@@ -29,13 +29,21 @@ FLOORS: tuple[tuple[str, str], ...] = (
         "required_keys asked required_check arrays reach compiled pins sweep decode plain sections archive "
         "vectors elements stress structure structures structure_objects structure_texts attached",
     ),
-    ("store", "files shared journal merging manifests pins tables assembling view archives cache packs"),
-    ("http", "message deployment lanes bucket pace auth transport endpoints aggregations"),
+    (
+        "store",
+        "files shared journal merging manifests pins tables assembling view archives cache packs downloads",
+    ),
+    ("http", "message deployment lanes bucket pace auth transport endpoints raw_endpoints aggregations"),
     (
         "fetch",
         "parallel exports writers slices plan ledger walk progress definitions pages paging custom archives "
         "rows wishes crew gathering harvest listing updating pinning narrowing summaries histograms coverage "
         "whole",
+    ),
+    (
+        "raw",
+        "files names bounds zip_records sources zip_members unpack compressed listing plan stored placing "
+        "download reports remote parallel",
     ),
     (
         "local",
@@ -46,7 +54,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "",
-        "session asking inquiry frames links atoms streams results search entry client locked cache __init__",
+        "session asking inquiry frames links atoms streams results rawsources rawfiles search entry client "
+        "locked cache fs __init__",
     ),
     ("cli", "*"),
 )
@@ -61,7 +70,7 @@ NETWORK_ROOMS = {"http.transport", "local.server"}
 #: `store.shared` changes a note in place: nobody would wait for a whole new file at each request. A
 #: journal is added to.
 WRITING_ROOMS = {"store.files", "store.shared", "store.journal", "store.tables", "store.cache"}
-WRITING_ROOMS |= {"store.packs"}
+WRITING_ROOMS |= {"store.packs", "store.downloads"}
 WRITING_ROOMS |= {"local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {

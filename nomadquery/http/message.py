@@ -67,7 +67,8 @@ class Request:
     method : str
         ``"GET"``, ``"POST"`` …
     path : str
-        Below the API base, without a leading slash: ``"entries/query"``.
+        Below the API base, without a leading slash, as it stands in an address (names of files have
+        ``%20`` for a blank): ``"entries/query"``.
     params : tuple of (str, str)
         The query of the address, in order; a name may occur several times.
     json : object
