@@ -1,7 +1,7 @@
-"""Raw files of the demo's smaller uploads, made from their archives when they are unpacked.
+"""Raw files of the demo, made from its archives when they are unpacked: nothing more is shipped.
 
-For each calculation: its mainfile, which is the archive without what NOMAD adds to it; its structure as
-extended XYZ; and the same as CIF, packed by gzip as files in uploads often are.
+Every calculation has its mainfile, which is the archive without what NOMAD adds to it. In the smaller uploads
+it has its structure too, as extended XYZ, and as CIF that is packed by gzip, as files in uploads often are.
 """
 
 from __future__ import annotations
@@ -16,23 +16,32 @@ from nomadquery.columns.structure import Structure
 from nomadquery.columns.structure_texts import cif_refusal, cif_text, extxyz_text
 from nomadquery.units import convert
 
-#: Uploads with more entries have no raw files: all entries of an upload share one folder.
+#: In uploads with more entries there are mainfiles only: all entries of an upload share one folder.
 MOST_ENTRIES: Final = 20
 
 _MAINFILE: Final = ".archive.json"
 _DECIMALS: Final = 6  # lengths in the archives are multiples of 1e-6 Å
 
 
-def files_of(archive: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the raw files of an entry by their paths in its upload."""
-    mainfile: str = archive["metadata"]["mainfile"]
-    content = {name: section for name, section in archive.items() if name != "metadata"}
+class _Place(msgspec.Struct):
+    """Where the mainfile of an archive is."""
+
+    upload_id: str
+    mainfile: str
+
+
+def mainfile_of(line: bytes) -> tuple[str, str, bytes]:
+    """Return upload id, path and content of the mainfile of an archive in JSON."""
+    sections = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    place = msgspec.json.decode(sections.pop("metadata"), type=_Place)
+    return place.upload_id, place.mainfile, msgspec.json.encode(sections)
+
+
+def structure_files(archive: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of an entry beside its mainfile, by their paths in its upload."""
     structure = _structure(archive)
-    stem = mainfile.removesuffix(_MAINFILE)
-    files = {
-        mainfile: msgspec.json.format(msgspec.json.encode(content), indent=1),
-        f"{stem}.xyz": extxyz_text(structure).encode(),
-    }
+    stem = archive["metadata"]["mainfile"].removesuffix(_MAINFILE)
+    files = {f"{stem}.xyz": extxyz_text(structure).encode()}
     if cif_refusal(structure) is None:
         files[f"{stem}.cif.gz"] = gzip.compress(cif_text(structure).encode(), mtime=0)
     return files
