@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "raw",
         "files names bounds zip_records sources zip_members unpack compressed listing plan stored placing "
-        "download remote parallel",
+        "download reports remote parallel",
     ),
     (
         "local",
@@ -54,8 +54,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "",
-        "session asking inquiry frames links atoms streams results search entry client locked cache fs "
-        "__init__",
+        "session asking inquiry frames links atoms streams results rawsources rawfiles search entry client "
+        "locked cache fs __init__",
     ),
     ("cli", "*"),
 )

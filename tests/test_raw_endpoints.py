@@ -170,8 +170,10 @@ def test_a_folder_is_read() -> None:
     """Files and folders, entries of mainfiles, and where the next page begins."""
     page = parse_upload_folder(as_reply(FOLDER))
     assert page.items == (
-        FolderItem("dos_si_exciting", False, 53491),
-        FolderItem("si_three_codes.archive.yaml", True, 1299, "zd37WP0v9kHsRV0xNwCoTq-aoUGC"),
+        FolderItem("dos_si_exciting", size=53491, is_file=False),
+        FolderItem(
+            "si_three_codes.archive.yaml", size=1299, is_file=True, entry_id="zd37WP0v9kHsRV0xNwCoTq-aoUGC"
+        ),
     )
     assert (page.total, page.next_after, page.access) == (6, "1", "public")
 

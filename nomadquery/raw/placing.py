@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -37,6 +37,15 @@ class Places:
     of: Mapping[RawFile, tuple[Place, ...]]
     refused: Mapping[RawFile, str]
     unpacked: frozenset[RawFile] = frozenset()
+
+    def only(self, files: Iterable[RawFile]) -> Places:
+        """Return the places of some of the files."""
+        some = set(files)
+        return Places(
+            {one: places for one, places in self.of.items() if one in some},
+            {one: why for one, why in self.refused.items() if one in some},
+            self.unpacked & some,
+        )
 
 
 def places_of(files: Sequence[RawFile], layout: Layout, *, decompress: bool = False) -> Places:
