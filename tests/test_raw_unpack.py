@@ -153,6 +153,17 @@ def test_what_is_not_read_is_checked_as_well() -> None:
         list(members(io.BytesIO(data.replace(b"first", b"fIrst"))))
 
 
+def test_a_member_may_be_left_in_the_middle() -> None:
+    """The next one comes all the same, and what was left is gone on with where it was."""
+    data = a_zip({"a": bytes(1 << 20), "b": b"second"}, is_seekable=False)
+    coming = members(io.BytesIO(data))
+    first = next(coming)
+    n_bytes = len(next(first.blocks()))
+    assert 0 < n_bytes < 1 << 20
+    assert n_bytes + len(next(first.blocks())) == first.size_bytes
+    assert next(coming).read() == b"second" and next(coming, None) is None
+
+
 def test_a_zip_inside_is_a_file() -> None:
     """It is not opened, and its descriptors do not end the member."""
     inner = a_zip({"x": b"PK\x07\x08", "y": b"2"}, is_seekable=False)

@@ -45,6 +45,8 @@ _NEVER: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _AT_THE_END: Final = re.compile(r"[. ]+$")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _DEVICE: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+#: Not too long, without anything that has to be looked at, at the end without a dot.
+_PLAIN: Final = re.compile(rf"(?=.{{1,{MOST_NAME_BYTES}}}\Z)[A-Za-z0-9_.+~-]*[A-Za-z0-9_+~-]")
 #: One or two suffixes, as in ``vasprun.xml.gz``, behind at least one other character.
 _SUFFIX: Final = re.compile(r"(?<=.)(\.[^.]{1,8}){1,2}$")
 #: Categories of Unicode: formats such as joiners and directions, separators of lines.
@@ -156,7 +158,7 @@ def _wanted(file: RawFile, layout: Layout, ours: frozenset[str]) -> list[_Wanted
             assert_never(layout)
     for one in wanted:
         _check_length(file.path, one.path(0))
-        if not ours.isdisjoint(_folders(_key(one.path(0)))):
+        if ours and not ours.isdisjoint(_folders([_key(one.path(0))])):
             raise UnsafeContent(f"{one.path(0)!r} would lie in a folder that is a file of nomadquery's own.")
     return wanted
 
@@ -182,19 +184,27 @@ def _meeting(keys: list[str], taken: frozenset[str]) -> list[int]:
     owners: defaultdict[str, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         owners[key].append(place)
-    elsewhere = taken.union(*map(_folders, owners), *map(_folders, taken))
+    elsewhere = taken | _folders(owners) | _folders(taken)
     return [
         place for key, places in owners.items() if len(places) > 1 or key in elsewhere for place in places
     ]
 
 
-def _folders(key: str) -> set[str]:
-    parts = key.split("/")
-    return {"/".join(parts[:n]) for n in range(1, len(parts))}
+def _folders(keys: Iterable[str]) -> set[str]:
+    """Return the keys of all folders that paths lie in."""
+    folders: set[str] = set()
+    for key in keys:
+        folder = key.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders
 
 
 def _key(path: str) -> str:
     """Return what is equal for paths that some file system takes for one: a coarse fold of all letters."""
+    if path.isascii():
+        return path.lower()
     folded = unicodedata.normalize("NFKD", path).upper().casefold()
     return unicodedata.normalize("NFKD", folded)
 
@@ -214,6 +224,8 @@ def _part(part: str, path: str | None = None) -> str:
     UnsafeContent
         If it leads elsewhere or cannot be a name.
     """
+    if _PLAIN.fullmatch(part) and not _DEVICE.match(part):  # nearly all are
+        return part
     path = part if path is None else path
     if part in {"", "."} or ".." in part.split("\\") or "/" in part:
         raise UnsafeContent(

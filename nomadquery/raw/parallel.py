@@ -94,15 +94,16 @@ def map_files(
 ) -> pd.DataFrame:
     """Return what a function makes of each file, one row for each, in their order.
 
-    It runs where joblib is configured to (``joblib.parallel_config``: loky, threading, Dask); workers must see
-    the disk of this process. A file that cannot be had, or over which the function fails, is a row with the
-    error.
+    It runs where joblib is configured to (``joblib.parallel_config``: loky, threading, Dask); workers must
+    see the disk of this process. A file that cannot be had, or over which the function fails, is a row with
+    the error.
 
     Parameters
     ----------
     function : callable
         Takes the path of a file on disk. A mapping that it returns gives a column for each of its names,
-        ``None`` no value, and anything else a value in the column ``value``. What it returns must be picklable.
+        ``None`` no value, and anything else a value in the column ``value``. What it returns must be
+        picklable.
     files : iterable of Here
         Consumed by the calling thread while workers work.
     n_jobs : int, optional
@@ -115,8 +116,8 @@ def map_files(
     Returns
     -------
     pandas.DataFrame
-        ``upload_id``, ``path``, ``entry_id``, the columns of the function, ``error``: class and message of what
-        the function raised, or why the file is not here, else missing.
+        ``upload_id``, ``path``, ``entry_id``, the columns of the function, ``error``: class and message of
+        what the function raised, or why the file is not here, else missing.
 
     Raises
     ------

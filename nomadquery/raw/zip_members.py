@@ -93,7 +93,8 @@ class Member:
         if self._rest:
             rest, self._rest = self._rest, b""
             yield rest
-        yield from self._blocks
+        while (block := next(self._blocks, None)) is not None:  # not "yield from": who breaks off may go on
+            yield block
 
     def read(self, n: int = -1, /) -> bytes:
         """Return at most ``n`` bytes, fewer where a block ends, none at the end; all for a negative ``n``.

@@ -5,6 +5,9 @@ NOMAD writes it, stored or deflated, every size behind its data, and comes over 
 its own. Each run is a process too, and the kinds of runs take turns; what is printed are medians, the ratio
 to plain streaming, and the peak memory beyond that of a process that has only imported what it needs.
 "listed" is extraction with the sizes of a listing, where nothing has to be searched for.
+
+Last comes a whole download: the stored zip of an upload of a local deployment on a port, streamed plainly by
+``requests`` ("plain"), and by `RawFiles.download` with listing, SHA-256, fsync and manifest ("download").
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +33,7 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[2]
 BLOCK = 1 << 20
 KINDS = ("nothing", "plain", "checked", "extracted", "listed")
+DOWNLOADS = ("nothing", "plain", "download")
 
 
 class Forwards:
@@ -85,6 +89,44 @@ def serve(folder: Path) -> None:
     server.serve_forever()
 
 
+def deploy(folder: Path) -> None:
+    """Serve a local deployment with the files of the stored zip as one upload; print its address."""
+    from nomadquery.local.server import serve as serve_deployment
+    from nomadquery.local.store import LocalStore
+    from tests.local_entries import an_archive
+
+    with LocalStore(folder / "deployment") as store, zipfile.ZipFile(folder / "False.zip") as made:
+        store.add_archives([an_archive("e", upload_id="up", mainfile="upload/0/OUTCAR-0")])
+        made.extractall(folder / "files")
+        store.add_raw_files("up", folder / "files")
+        shutil.rmtree(folder / "files")
+        with serve_deployment(store) as api_base:
+            print(api_base, flush=True)
+            sys.stdin.read()
+
+
+def run_download(kind: str, api_base: str, dest: Path) -> None:
+    """Do one run; print its seconds and the peak memory in kB."""
+    import pandas  # noqa: F401 # it is not what is measured
+    import pyarrow.parquet  # noqa: F401
+    import requests
+
+    from nomadquery import Nomad
+
+    began = time.perf_counter()
+    match kind:
+        case "plain":
+            answer = requests.get(f"{api_base}/uploads/up/raw", stream=True, timeout=60)
+            with (dest / "whole.zip").open("wb") as target:
+                for block in answer.iter_content(BLOCK):
+                    target.write(block)
+                os.fsync(target.fileno())
+        case "download":
+            files = Nomad(api_base, cache_dir=dest / "cache", progress=False).raw("up")
+            files.download(dest / "files", layout="upload", route="upload", progress=False)
+    tell(time.perf_counter() - began)
+
+
 def run(kind: str, port: int, name: str, dest: Path) -> None:
     """Do one run; print its seconds and the peak memory in kB."""
     from nomadquery.raw.unpack import members
@@ -102,7 +144,10 @@ def run(kind: str, port: int, name: str, dest: Path) -> None:
             sizes = json.loads((dest.parent / "sizes.json").read_bytes()) if kind == "listed" else None
             for one in members(answer, sizes=sizes):
                 keep(Path(os.devnull) if kind == "checked" else dest / one.name, one.blocks())
-    seconds = time.perf_counter() - began
+    tell(time.perf_counter() - began)
+
+
+def tell(seconds: float) -> None:
     peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
     print(json.dumps([seconds, int(peak[1]) if peak else 0]))
 
@@ -133,26 +178,36 @@ def main() -> None:
         try:
             port = server.stdout.readline().strip()
             for is_deflated in (False, True):
-                compare(f"{is_deflated}.zip", port, folder, given.runs)
+                print("deflated" if is_deflated else "stored")
+                compare(KINDS, ("run", port, f"{is_deflated}.zip"), folder, given.runs)
         finally:
             server.kill()
             server.wait()
+        deployment = subprocess.Popen(
+            child("deploy", folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert deployment.stdout is not None
+        try:
+            api_base = deployment.stdout.readline().strip()
+            print("a whole upload")
+            compare(DOWNLOADS, ("download", api_base), folder, given.runs)
+        finally:
+            deployment.kill()
+            deployment.wait()
 
 
 def child(*words: object) -> list[str]:
     return [sys.executable, __file__, *map(str, words)]
 
 
-def compare(name: str, port: str, folder: Path, n_runs: int) -> None:
+def compare(kinds: Sequence[str], words: Sequence[str], folder: Path, n_runs: int) -> None:
     """Print one line for each kind of run."""
-    figures: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+    figures: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for _ in range(n_runs):
-        for kind in KINDS:
+        for kind in kinds:
             dest = folder / "dest"
             dest.mkdir()
-            done = subprocess.run(
-                child("run", kind, port, name, dest), stdout=subprocess.PIPE, check=True, cwd=ROOT
-            )
+            done = subprocess.run(child(*words, kind, dest), stdout=subprocess.PIPE, check=True, cwd=ROOT)
             figures[kind].append(tuple(json.loads(done.stdout)))
             shutil.rmtree(dest)
     medians = {
@@ -160,8 +215,7 @@ def compare(name: str, port: str, folder: Path, n_runs: int) -> None:
         for kind, rows in figures.items()
     }
     (_, idle_kb), (plain_s, _) = medians["nothing"], medians["plain"]
-    print("deflated" if name.startswith("True") else "stored")
-    for kind in KINDS[1:]:
+    for kind in kinds[1:]:
         seconds, peak_kb = medians[kind]
         print(
             f"  {kind:10} {seconds:7.2f} s  {seconds / plain_s:5.2f}  {(peak_kb - idle_kb) / 1024:6.1f} MiB"
@@ -173,7 +227,11 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", folder]:
             serve(Path(folder))
-        case ["run", kind, port, name, dest]:
+        case ["run", port, name, kind, dest]:
             run(kind, int(port), name, Path(dest))
+        case ["deploy", folder]:
+            deploy(Path(folder))
+        case ["download", api_base, kind, dest]:
+            run_download(kind, api_base, Path(dest))
         case _:
             main()
