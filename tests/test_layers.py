@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "raw",
         "files names bounds zip_records sources zip_members unpack compressed listing plan stored placing "
-        "download reports remote parallel",
+        "aside download reports remote parallel",
     ),
     (
         "local",

@@ -33,6 +33,7 @@ from nomadquery.http.endpoints import Owner
 from nomadquery.http.raw_endpoints import entries_zip, raw_file
 from nomadquery.query.body import body
 from nomadquery.query.criteria import HasAny, canonical
+from nomadquery.raw.aside import Aside
 from nomadquery.raw.bounds import Bounds
 from nomadquery.raw.compressed import Decompressed
 from nomadquery.raw.files import RawFile
@@ -47,6 +48,8 @@ _log = logging.getLogger(__name__)
 BLOCK_BYTES: Final = 1 << 20
 #: Failures without a byte between them, after which nobody goes on with a file.
 _MOST_STALLS: Final = 3
+#: Members of zips up to this are hashed when they are flushed: the system still has them in memory.
+_HASHED_LATER_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +239,19 @@ class Downloader:
         )
         whole: list[tuple[RawFile, Part]] = []
         try:
-            with self.open(request) as stream:
+            with Aside(Part.finish) as aside, self.open(request) as stream:
                 sizes = {name: one.size_bytes for name, one in wanted.items()}
                 for member in members(stream, self.bounds, sizes=sizes):
-                    if member.name in wanted:
-                        self._unpacked(wanted[member.name], member.read, whole)
+                    part = self._unpacked(wanted.get(member.name), member.read)
+                    if part is not None:
+                        whole.append((wanted[member.name], part))
+                        aside.give(part)
         except UnsafeContent as error:
             _log.info("a zip by query is not trusted: %s", error)
             for _, part in whole:
                 part.discard()
             whole = []
-        except (RequestRefused, ServerFailure, ResponseFormatError, DownloadTruncated, Unreachable) as error:
+        except (RequestRefused, TransportError, ResponseFormatError, DownloadTruncated) as error:
             _log.info("a zip by query ended early: %s", error)
         except BaseException:
             for _, part in whole:
@@ -255,40 +260,48 @@ class Downloader:
         done = Done()
         for file, part in whole:
             self._keep(file, part, "batches", done)
-        done.left = [one for one in files if one not in {file for file, _ in whole}]
+        arrived = {file for file, _ in whole}
+        done.left = [one for one in files if one not in arrived]
         return done
 
-    def _unpacked(
-        self, file: RawFile, read: Callable[[int], bytes], whole: list[tuple[RawFile, Part]]
-    ) -> None:
-        part = self.folder.part(file.upload_id, file.path, file.size_bytes)
+    def _unpacked(self, file: RawFile | None, read: Callable[[int], bytes]) -> Part | None:
+        """Return the part with the content of a member, if it is a file that is wanted, of the right size."""
+        if file is None:
+            return None
+        is_small = file.size_bytes <= _HASHED_LATER_BYTES
+        part = self.folder.part(file.upload_id, file.path, file.size_bytes, hashes_later=is_small)
         try:
             self._copy(read, file, part)
-            if _difference(file, part) is None:
-                part.finish()
-                whole.append((file, part))
-                return
         except BaseException:
             part.discard()
             raise
+        if _difference(file, part) is None:
+            return part
         part.discard()
+        return None
 
     # -- the stored zip --------------------------------------------------------------------
 
     def _from_stored(self, files: Sequence[RawFile]) -> Done:
         """Fetch members of the stored zip of a published upload, in the order in which they lie there."""
         done, upload_id = Done(), files[0].upload_id
+
+        def keep(whole: tuple[RawFile, Part]) -> None:
+            self._keep(*whole, "upload", done)
+
         try:
-            with StoredUpload(self.open, upload_id) as source:
+            with Aside(keep) as aside, StoredUpload(self.open, upload_id) as source:
                 infos = {one.name: one for one in directory(source, self.bounds)}
                 lying = [(infos[one.path], one) for one in files if _is_same(infos.get(one.path), one)]
                 lying.sort(key=lambda pair: pair[0].offset)
                 source.expect([(info.offset, info.end) for info, _ in lying])
                 for info, file in lying:
-                    self._member(source, info, file, done)
+                    part = self._member(source, info, file)
+                    if part is not None:
+                        aside.give((file, part))
         except (
             RequestRefused,
-            ServerFailure,
+            TransportError,
             ResponseFormatError,
             UnsafeContent,
             DownloadTruncated,
@@ -299,15 +312,13 @@ class Downloader:
         done.left = [one for one in files if one.path not in arrived and one not in done.failed]
         return done
 
-    def _member(self, source: StoredUpload, info: Info, file: RawFile, done: Done) -> None:
-        """Fetch one member, unless its content is not what the zip says of it."""
-        whole: list[tuple[RawFile, Part]] = []
+    def _member(self, source: StoredUpload, info: Info, file: RawFile) -> Part | None:
+        """Return the part with the content of one member, unless it is not what the zip says of it."""
         try:
-            self._unpacked(file, open_member(source, info, self.bounds).read, whole)
+            return self._unpacked(file, open_member(source, info, self.bounds).read)
         except (ResponseFormatError, UnsafeContent) as error:
             _log.info("%s in the stored zip of upload %s is left: %s", file.path, file.upload_id, error)
-        for one, part in whole:
-            self._keep(one, part, "upload", done)
+            return None
 
     # -- what is here ----------------------------------------------------------------------
 

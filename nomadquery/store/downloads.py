@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -79,12 +78,15 @@ class Record:
 
 
 class Part:
-    """A file on its way: what is written is counted and hashed. Close it, or `DownloadFolder.keep` it."""
+    """A file on its way: what is written is counted and hashed. Close it, or `DownloadFolder.keep` it.
 
-    def __init__(self, path: Path, *, goes_on: bool) -> None:
+    With ``hashes_later`` it is hashed by whoever finishes it, so that the one who writes can go on.
+    """
+
+    def __init__(self, path: Path, *, goes_on: bool, hashes_later: bool = False) -> None:
         self.path = path
         self.size_bytes = 0
-        self.crc32 = 0
+        self._hashes_later = hashes_later
         self._digest = hashlib.sha256()
         self._mtime_ns = 0
         with explained(path, advice=ADVICE):
@@ -94,7 +96,7 @@ class Part:
 
     @property
     def sha256(self) -> str:
-        """Of what was written so far."""
+        """Of what was written so far; with ``hashes_later`` of all of it, once it is finished."""
         return self._digest.hexdigest()
 
     def write(self, block: bytes) -> None:
@@ -117,6 +119,10 @@ class Part:
         if not self._file.closed:
             with explained(self.path, advice=ADVICE):
                 self._sync()
+                if self._hashes_later:
+                    self._file.seek(0)
+                    while block := self._file.read(_BLOCK):
+                        self._digest.update(block)
                 self._mtime_ns = os.fstat(self._file.fileno()).st_mtime_ns
                 self._file.close()
         return self._mtime_ns
@@ -142,8 +148,8 @@ class Part:
         self._file.truncate(size)
 
     def _count(self, block: bytes) -> None:
-        self._digest.update(block)
-        self.crc32 = zlib.crc32(block, self.crc32)
+        if not self._hashes_later:
+            self._digest.update(block)
         self.size_bytes += len(block)
 
     def _sync(self) -> None:
@@ -223,10 +229,18 @@ class DownloadFolder:
             place = place.parent
         return shutil.disk_usage(place).free
 
-    def part(self, upload_id: str, path: str, size_bytes: int, *, goes_on: bool = False) -> Part:
+    def part(
+        self,
+        upload_id: str,
+        path: str,
+        size_bytes: int,
+        *,
+        goes_on: bool = False,
+        hashes_later: bool = False,
+    ) -> Part:
         """Return the part of a file; ``goes_on`` with what is there of it, or from the beginning."""
         key = hashlib.sha256(f"{upload_id}/{path}/{size_bytes}".encode()).hexdigest()[:32]
-        return Part(self.folder / _PARTS / key, goes_on=goes_on)
+        return Part(self.folder / _PARTS / key, goes_on=goes_on, hashes_later=hashes_later)
 
     def keep(self, part: Part, make: Callable[[int], Record]) -> Record:
         """Move a whole part to its name; ``make`` gives its record of the time at which it was written.
