@@ -178,8 +178,8 @@ class RawFiles:
     ) -> pd.DataFrame:
         """Return what a function makes of each file, one row for each, in the order of upload and path.
 
-        It runs where joblib is configured to (loky, threading, Dask). Files are fetched in portions of at most
-        500 files or 1 GB while workers are at those before them.
+        It runs where joblib is configured to (loky, threading, Dask). Files are fetched in portions of at
+        most 500 files or 1 GB while workers are at those before them.
 
         Parameters
         ----------

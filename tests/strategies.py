@@ -877,6 +877,27 @@ def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
     return st.lists(inner, min_size=2, max_size=2) | st.lists(inner | st.none(), max_size=3)
 
 
+# --- the contents of raw files, and ranges of their bytes
+
+
+@st.composite
+def raw_contents(draw: st.DrawFn) -> dict[str, bytes]:
+    """Draw the raw files of an upload: a few paths, none a folder of another, and their bytes."""
+    word = st.text("ab.-0 ü", min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
+    paths = draw(st.lists(st.lists(word, min_size=1, max_size=3).map("/".join), max_size=12, unique=True))
+    files = [path for path in paths if not any(other.startswith(f"{path}/") for other in paths)]
+    return {path: draw(st.binary(max_size=40)) for path in files}
+
+
+@st.composite
+def byte_ranges(draw: st.DrawFn) -> tuple[int, str]:
+    """Draw the size of a file and one range of it, in each of the three spellings."""
+    size_bytes = draw(st.integers(1, 300))
+    place = st.integers(0, 320)
+    first, last = draw(place), draw(place)
+    return size_bytes, draw(st.sampled_from((f"{first}-{last}", f"{first}-", f"-{last}")))
+
+
 # -- raw files ------------------------------------------------------------------------------------
 
 #: Names that have once been trouble: what addresses, globs and patterns take for something else.

@@ -48,9 +48,9 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "local",
         "matching refusals database index references classes keys archives select raw_store store "
-        "aggregation_form buckets bucket_contents composite aggregate ordering demo hits paging entries "
-        "answer zipping media_types byte_ranges raw_listing file_choice file_answers raw_uploads "
-        "raw_entries downloads routes wire server",
+        "aggregation_form buckets bucket_contents composite aggregate ordering demo_files demo hits paging "
+        "entries answer zipping media_types byte_ranges raw_listing file_choice index_paging file_answers "
+        "raw_uploads raw_entries downloads routes wire server",
     ),
     (
         "",

@@ -29,6 +29,8 @@ def media_type_of(begin: bytes) -> str:
     for start, media_type in _BEGINNINGS:
         if begin.startswith(start):
             return media_type
+    if begin[257:262] == b"ustar":
+        return "application/x-tar"
     if b"\x00" in begin:
         return "application/octet-stream"
     return "application/json" if len(begin) < LOOKED_AT_BYTES and _is_json(begin) else "text/plain"

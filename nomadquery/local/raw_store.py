@@ -24,7 +24,7 @@ from nomadquery.store.files import copied, remove_folder, replacing, temporary_f
 Content = bytes | Path
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # as NOMAD writes it: the same files make the same zip
-_MODE: Final = 0o644 << 16
+_MODE: Final = 0o600 << 16
 _LOCAL_HEADER: Final = struct.Struct("<26x2H")
 _MOST_DIRECTORIES: Final = 16
 _ADVICE: Final = "Name another folder for the local deployment."

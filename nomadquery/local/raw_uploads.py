@@ -10,7 +10,8 @@ from nomadquery.local.answer import BINARY, ZIP, Answer, attachment
 from nomadquery.local.file_answers import Part, file_blocks, media_type, upload_zip
 from nomadquery.local.file_choice import boolean_of, parse_file_parameters
 from nomadquery.local.hits import Document, visibility
-from nomadquery.local.paging import Pagination, integer_of, parse_pagination
+from nomadquery.local.index_paging import parse_index_paging
+from nomadquery.local.paging import integer_of
 from nomadquery.local.raw_listing import Item, below, is_folder, items_of
 from nomadquery.local.raw_store import StoredFile
 from nomadquery.local.refusals import Problem, malformed, refused, unforeseen
@@ -20,7 +21,6 @@ from nomadquery.local.zipping import zipped
 Json = dict[str, Any]
 Parameters = Sequence[tuple[str, str]]
 
-_PAGING: Final = ("page_size", "page_after_value", "page", "page_offset")
 _NO_SUCH_UPLOAD: Final = "The specified upload_id was not found."
 _LOGIN_NEEDED: Final = "You need to log in to access the specified upload."
 _EMBARGOED: Final = "You do not have access to the specified upload - published with embargo."
@@ -80,8 +80,7 @@ class RawUploads:
         problems: list[Problem] = []
         last = dict(parameters)
         with_entries = boolean_of(last.get("include_entry_info"), ["query", "include_entry_info"], problems)
-        given = {name: last[name] for name in _PAGING if name in last}
-        paging = parse_pagination(given, ["query"], problems)
+        paging = parse_index_paging(last, problems)
         if problems:
             raise malformed(problems)
         documents = self._readable(upload_id)
@@ -90,18 +89,18 @@ class RawUploads:
         answer: Json = {"path": folder, "access": _access(documents)}
         name = path.rpartition("/")[2]
         if (file := files.get(folder)) is not None:
-            told = {"name": name, "size": file.size_bytes, **entries.get(folder, {})}
+            told = {"name": name, "size": file.size_bytes, **entries.get(path, {})}
             return {**answer, "file_metadata": told}
         if not is_folder(files, folder):
             raise refused(404, _NO_SUCH_PATH)
         items = items_of(files, folder)
-        start = _start(paging)
+        shown = items[paging.start : paging.start + paging.page_size]
         told = {
             "name": name,
             "size": sum(item.size_bytes for item in items),
-            "content": [_told(item, folder, entries) for item in items[start : start + paging.page_size]],
+            "content": [_told(item, folder, entries) for item in shown],
         }
-        return {**answer, "directory_metadata": told, "pagination": _page(paging, start, len(items))}
+        return {**answer, "directory_metadata": told, "pagination": paging.to_json(len(items))}
 
     def _readable(self, upload_id: str) -> Sequence[Document]:
         """Return the entries of an upload whose files may be read.
@@ -166,36 +165,3 @@ def _told(item: Item, folder: str, entries: Mapping[str, Json]) -> Json:
         **entries.get(path, {}),
         "is_file": item.is_file,
     }
-
-
-def _start(paging: Pagination) -> int:
-    """Return the index of the first item of a page; ``page_after_value`` is the index of one."""
-    if paging.page_offset is not None:
-        return paging.page_offset
-    if paging.page is not None:
-        return (paging.page - 1) * paging.page_size
-    if paging.page_after_value is None:
-        return 0
-    try:
-        start = int(paging.page_after_value) + 1
-    except ValueError as error:
-        raise unforeseen("ValueError", str(error)) from error
-    if start < 0:
-        raise unforeseen("AssertionError")
-    return start
-
-
-def _page(paging: Pagination, start: int, total: int) -> Json:
-    """Return how NOMAD repeats an index paging in its answer."""
-    if start and start >= total:
-        raise refused(400, "Page out of range requested.")
-    answer: Json = {"page_size": paging.page_size, "order": "asc"}
-    if start or paging.page_after_value is not None:
-        answer["page_after_value"] = paging.page_after_value if not start else str(start - 1)
-    answer["page"] = start // paging.page_size + 1 if paging.page_size else 1
-    if paging.page_offset is not None:
-        answer["page_offset"] = paging.page_offset
-    answer["total"] = total
-    if 0 < paging.page_size < total - start:
-        answer["next_page_after_value"] = str(start + paging.page_size - 1)
-    return answer

@@ -135,6 +135,7 @@ class _Blocks:
         self._answer = answer
 
     def __iter__(self) -> Iterator[bytes]:
+        yield b""  # the head goes out before the first block is made, which may take its time
         try:
             yield from self._answer.blocks
         except Exception as error:
@@ -186,5 +187,8 @@ def _quiet_handler(serving: Any) -> Any:
     class Handler(serving.WSGIRequestHandler):  # type: ignore[misc]  # werkzeug is imported late
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: ARG002
             logger.debug(message, *args)
+
+        def connection_dropped(self, error: BaseException, environ: Any = None) -> None:  # noqa: ARG002
+            self.close_connection = True  # nobody waits for the rest of an answer that was cut short
 
     return Handler

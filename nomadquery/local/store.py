@@ -121,6 +121,15 @@ class LocalStore:
             entry_id: str | None = connection.execute(query, (upload_id, mainfile)).fetchone()[0]
         return entry_id
 
+    def uploads(self) -> dict[str, list[str]]:
+        """Return the ids of the entries of each upload, both in their order."""
+        query = "SELECT upload_id, entry_id FROM entries ORDER BY upload_id, entry_id"
+        found: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            for upload_id, entry_id in connection.execute(query):
+                found.setdefault(upload_id, []).append(entry_id)
+        return found
+
     def documents_of(self, upload_id: str) -> list[Document]:
         """Return the search documents of the entries of an upload, in the order of their entry ids."""
         query = "SELECT entry_id FROM entries WHERE upload_id = ? ORDER BY entry_id"

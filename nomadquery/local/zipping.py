@@ -6,30 +6,26 @@ Sizes and CRC-32 follow each member (data descriptors, in zip64), as in the zips
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import IO, Any, Final
+from typing import Any, Final
 
-from nomadquery.local.answer import blocks_of
+from nomadquery.local.answer import Readable, blocks_of
 
 #: A name in the zip, and what opens the content.
-Member = tuple[str, AbstractContextManager[IO[bytes]]]
+Member = tuple[str, AbstractContextManager[Readable]]
 
 _LEVEL: Final = 9
-_MODE: Final = 0o600 << 16
 
 
 def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
     """Yield the bytes of a zip, its members deflated or stored."""
     outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w") as target:
+    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(outlet, "w", kind, compresslevel=_LEVEL) as target:
         for name, content in members:
-            member = zipfile.ZipInfo(name, time.localtime()[:6])
-            member.external_attr = _MODE
-            member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-            with content as source, target.open(_levelled(member), "w", force_zip64=True) as written:
+            with content as source, target.open(name, "w", force_zip64=True) as written:
                 for block in blocks_of(source):
                     written.write(block)
                     yield from outlet.taken()
@@ -37,15 +33,9 @@ def zipped(members: Iterable[Member], *, compress: bool) -> Iterator[bytes]:
     yield from outlet.taken()
 
 
-def in_memory(content: bytes) -> AbstractContextManager[IO[bytes]]:
+def in_memory(content: bytes) -> AbstractContextManager[Readable]:
     """Return what opens bytes as a member."""
     return io.BytesIO(content)
-
-
-def _levelled(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    named: Any = member  # compress_level is public since Python 3.13; before it had an underscore
-    named._compresslevel = named.compress_level = _LEVEL
-    return member
 
 
 class _Outlet(io.RawIOBase):

@@ -23,7 +23,9 @@ class Proxy(FaultServer):
         self.schedule = schedule
 
     def next_answer(self, received: Received) -> Answer:
-        self.received.append(received)
+        with self._lock:
+            self.received.append(received)
+            number = len(self.received)
         path, _, query = received.path.removeprefix("/api/v1/").partition("?")
         request = Request(
             received.method,
@@ -34,7 +36,7 @@ class Proxy(FaultServer):
         )
         reply = self._deployment.answer(request, api_base=self.api_base)
         headers = tuple((name, text) for name, text in reply.headers.items() if name != "content-length")
-        return self.schedule(len(self.received), Answer(reply.status, reply.body, headers))
+        return self.schedule(number, Answer(reply.status, reply.body, headers))
 
     def pages(self) -> list[dict[str, object]]:
         """Return the ``pagination`` of each request for entries, in their order."""

@@ -71,7 +71,8 @@ def test_the_list_has_every_file_on_disk_with_its_entries(
     """Of all sample uploads; sizes too. Files that the server made up for the rest are beside them."""
     frame = nomad.entries(Q.upload_id.isin(list(on_disk))).raw().to_pandas()
     assert not frame.duplicated(["upload_id", "path"]).any()
-    found = {(row.upload_id, row.path): row for row in frame.itertuples()}
+    rows: list[Any] = list(frame.itertuples())
+    found = {(row.upload_id, row.path): row for row in rows}
     for place, entries in of_entries(on_disk, real_documents).items():
         assert set(found[place].entry_ids) == entries
         assert found[place].size_bytes == len(on_disk[place[0]][place[1]])
