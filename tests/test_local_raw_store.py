@@ -54,6 +54,18 @@ def test_raw_files_are_replaced_whole_and_seen_by_readers(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [f"{UPLOAD}.zip"]
 
 
+def test_a_file_that_was_listed_before_a_replacement_is_not_read_from_the_new_zip(tmp_path: Path) -> None:
+    """Its bytes would be those of another file; what was opened before is read to its end."""
+    with LocalStore(tmp_path) as store:
+        store.add_raw_files(UPLOAD, {"a": b"of the old"})
+        listed = store.raw.files(UPLOAD)["a"]
+        with store.raw.open(listed) as opened:
+            store.add_raw_files(UPLOAD, {"A": b"another", "a": b"of the new"})
+            assert opened.read() == b"of the old"
+        with pytest.raises(CacheError, match="replaced meanwhile"), store.raw.open(listed):
+            pass
+
+
 def test_without_a_folder_raw_files_end_with_the_store() -> None:
     """They lie in a temporary folder meanwhile."""
     store = a_store(an_archive("a"))

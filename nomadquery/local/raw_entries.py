@@ -112,17 +112,16 @@ class RawEntries:
     ) -> Iterator[Member]:
         """Yield the wanted files of entries, each once, and a list of the entries that they are of."""
         manifest: list[Mapping[str, Any]] = []
-        given: set[str] = set()
+        is_told: dict[tuple[str, str], bool] = {}  # of the folders so far; entries may share one
         for document in documents:
             upload_id, mainfile = document["upload_id"], document["mainfile"]
-            files = directly_in(self._store.raw.files(upload_id), folder_of(mainfile))
-            wanted = [file for file in files if choice.takes(file.path)]
-            for file in wanted:
-                name = f"{upload_id}/{file.path}"
-                if name not in given:
-                    given.add(name)
-                    yield name, self._store.raw.open(file)
-            if wanted or not files:
+            folder = (upload_id, folder_of(mainfile))
+            if folder not in is_told:
+                files = directly_in(self._store.raw.files(upload_id), folder[1])
+                wanted = [file for file in files if choice.takes(file.path)]
+                yield from ((f"{upload_id}/{file.path}", self._store.raw.open(file)) for file in wanted)
+                is_told[folder] = bool(wanted or not files)
+            if is_told[folder]:
                 manifest.append(
                     {name: document[name] for name in order} | {"mainfile": f"{upload_id}/{mainfile}"}
                 )

@@ -6,12 +6,10 @@ A zip knows no folders; one is there if a file lies below it. Everything is in t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nomadquery.local.raw_store import StoredFile
-
-Files = Mapping[str, StoredFile]
+from nomadquery.local.raw_store import StoredFile, StoredFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +21,24 @@ class Item:
     size_bytes: int
 
 
-def is_folder(files: Files, path: str) -> bool:
+def is_folder(files: StoredFiles, path: str) -> bool:
     """Return whether there is such a folder; the upload itself (``""``) always is one."""
     return not path or bool(below(files, path))
 
 
-def below(files: Files, folder: str) -> Sequence[StoredFile]:
-    """Return all files below a folder, whose ``files`` are in the order of their paths."""
-    paths = list(files)
+def below(files: StoredFiles, folder: str) -> Sequence[StoredFile]:
+    """Return all files below a folder."""
+    paths = files.paths
     start, end = (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")  # "0" follows "/"
     return [files[path] for path in paths[bisect_left(paths, start) : bisect_left(paths, end)]]
 
 
-def directly_in(files: Files, folder: str) -> Sequence[StoredFile]:
+def directly_in(files: StoredFiles, folder: str) -> Sequence[StoredFile]:
     """Return the files of a folder itself: those of an entry, whose mainfile is one of them."""
     return [file for file in below(files, folder) if folder_of(file.path) == folder]
 
 
-def items_of(files: Files, folder: str) -> Sequence[Item]:
+def items_of(files: StoredFiles, folder: str) -> Sequence[Item]:
     """Return the files and folders that a folder shows."""
     start = len(folder) + 1 if folder else 0
     items: dict[str, Item] = {}

@@ -7,6 +7,7 @@ byte, and a name may be one that no file system takes.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import zipfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote
 
-from nomadquery.errors import CacheCorrupt
+from nomadquery.errors import CacheCorrupt, CacheError
 from nomadquery.store.files import copied, remove_folder, replacing, temporary_folder
 
 #: What a file is made of: its bytes, or a file on disk.
@@ -29,7 +30,8 @@ _LOCAL_HEADER: Final = struct.Struct("<26x2H")
 _MOST_DIRECTORIES: Final = 16
 _ADVICE: Final = "Name another folder for the local deployment."
 
-_Stamp = tuple[int, int, int]
+#: What tells a zip from another one in its place.
+Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,31 @@ class StoredFile:
     path: str
     size_bytes: int
     zip_path: Path
+    zip_stamp: Stamp
     header_offset: int
+
+
+class StoredFiles(Mapping[str, StoredFile]):
+    """The raw files of an upload by their paths.
+
+    Attributes
+    ----------
+    paths : sequence of str
+        In their order, also that of the mapping.
+    """
+
+    def __init__(self, files: Iterable[StoredFile] = ()) -> None:
+        self._by_path = {file.path: file for file in sorted(files, key=lambda file: file.path)}
+        self.paths = list(self._by_path)
+
+    def __getitem__(self, path: str) -> StoredFile:
+        return self._by_path[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
 
 
 class RawStore:
@@ -49,7 +75,7 @@ class RawStore:
         self._given = folder
         self._temporary: Path | None = None
         self._lock = threading.Lock()
-        self._directories: dict[Path, tuple[_Stamp, dict[str, StoredFile]]] = {}
+        self._directories: dict[Path, tuple[Stamp, StoredFiles]] = {}
 
     def add(self, upload_id: str, files: Mapping[str, Content]) -> int:
         """Make these, by their paths, the raw files of an upload in place of what it had; return how many.
@@ -75,8 +101,8 @@ class RawStore:
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         return self.add(upload_id, files)
 
-    def files(self, upload_id: str) -> Mapping[str, StoredFile]:
-        """Return the raw files of an upload by their paths, in the order of these; empty if it has none.
+    def files(self, upload_id: str) -> StoredFiles:
+        """Return the raw files of an upload, none if it has none.
 
         Raises
         ------
@@ -85,13 +111,12 @@ class RawStore:
         """
         place = self.zip_path(upload_id)
         if place is None:
-            return {}
-        found = place.stat()
-        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+            return StoredFiles()
+        stamp = _stamp_of(place.stat())
         with self._lock:
             known = self._directories.pop(place, None)
             if known is None or known[0] != stamp:
-                known = (stamp, _directory(place))
+                known = (stamp, _directory(place, stamp))
             self._directories[place] = known  # the last used is the last to go
             while len(self._directories) > _MOST_DIRECTORIES:
                 del self._directories[next(iter(self._directories))]
@@ -105,8 +130,16 @@ class RawStore:
 
     @contextmanager
     def open(self, file: StoredFile) -> Iterator[IO[bytes]]:
-        """Give a raw file to be read from any byte."""
-        with file.zip_path.open("rb") as packed:
+        """Give a raw file to be read from any byte.
+
+        Raises
+        ------
+        CacheError
+            If the raw files of the upload were replaced since the file was listed.
+        """
+        with file.zip_path.open("rb", buffering=0) as packed:
+            if _stamp_of(os.fstat(packed.fileno())) != file.zip_stamp:
+                raise CacheError(f"The raw files in {file.zip_path} were replaced meanwhile: ask again.")
             packed.seek(file.header_offset)
             n_name, n_extra = _LOCAL_HEADER.unpack(packed.read(_LOCAL_HEADER.size))
             begin = file.header_offset + _LOCAL_HEADER.size + n_name + n_extra
@@ -136,7 +169,7 @@ def _name(upload_id: str) -> str:
 class _Section(io.RawIOBase):
     """A stretch of an open file, as a file of its own."""
 
-    def __init__(self, whole: IO[bytes], begin: int, size_bytes: int) -> None:
+    def __init__(self, whole: io.FileIO, begin: int, size_bytes: int) -> None:
         self._whole = whole
         self._begin = begin
         self._size_bytes = size_bytes
@@ -159,10 +192,9 @@ class _Section(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._size_bytes - self._at))
         self._whole.seek(self._begin + self._at)
-        block = self._whole.read(wanted)
-        buffer[: len(block)] = block
-        self._at += len(block)
-        return len(block)
+        n_read = self._whole.readinto(memoryview(buffer)[:wanted])
+        self._at += n_read
+        return n_read
 
 
 @contextmanager
@@ -171,7 +203,11 @@ def _opened(content: Content) -> Iterator[IO[bytes]]:
         yield source
 
 
-def _directory(place: Path) -> dict[str, StoredFile]:
+def _stamp_of(found: os.stat_result) -> Stamp:
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _directory(place: Path, stamp: Stamp) -> StoredFiles:
     try:
         with zipfile.ZipFile(place) as packed:
             members: Iterable[zipfile.ZipInfo] = packed.infolist()
@@ -179,6 +215,6 @@ def _directory(place: Path) -> dict[str, StoredFile]:
         raise CacheCorrupt(
             f"The raw files in {place} are damaged ({error}). Remove it, and import them again."
         ) from error
-    return {
-        one.filename: StoredFile(one.filename, one.file_size, place, one.header_offset) for one in members
-    }
+    return StoredFiles(
+        StoredFile(one.filename, one.file_size, place, stamp, one.header_offset) for one in members
+    )

@@ -83,10 +83,10 @@ class RawUploads:
         paging = parse_index_paging(last, problems)
         if problems:
             raise malformed(problems)
-        documents = self._readable(upload_id)
+        access = _access(self._readable(upload_id))
         files, folder = self._store.raw.files(upload_id), path.rstrip("/")
-        entries = _entries_by_mainfile(documents) if with_entries else {}
-        answer: Json = {"path": folder, "access": _access(documents)}
+        entries = _entries_by_mainfile(self._store.documents_of(upload_id)) if with_entries else {}
+        answer: Json = {"path": folder, "access": access}
         name = path.rpartition("/")[2]
         if (file := files.get(folder)) is not None:
             told = {"name": name, "size": file.size_bytes, **entries.get(path, {})}
@@ -102,17 +102,17 @@ class RawUploads:
         }
         return {**answer, "directory_metadata": told, "pagination": paging.to_json(len(items))}
 
-    def _readable(self, upload_id: str) -> Sequence[Document]:
-        """Return the entries of an upload whose files may be read.
+    def _readable(self, upload_id: str) -> Document:
+        """Return an entry of an upload whose files may be read: who may see one may see all.
 
         Nobody is logged in to a local deployment: whoever may read more than everybody is asked about here.
         """
-        documents = self._store.documents_of(upload_id)
+        documents = self._store.documents_of(upload_id, most=1)
         if not documents:
             raise NotFound(_NO_SUCH_UPLOAD, status=404, detail=_NO_SUCH_UPLOAD)
-        if any(map(visibility("visible"), documents)):
-            return documents
-        if _access(documents) == "unpublished":
+        if visibility("visible")(documents[0]):
+            return documents[0]
+        if _access(documents[0]) == "unpublished":
             raise NotAuthenticated(_LOGIN_NEEDED, status=401, detail=_LOGIN_NEEDED)
         raise NotPermitted(_EMBARGOED, status=403, detail=_EMBARGOED)
 
@@ -142,10 +142,10 @@ def _check_part(part: Part) -> None:
         raise refused(400, _BAD_LENGTH)
 
 
-def _access(documents: Sequence[Document]) -> str:
-    if not documents[0].get("published"):
+def _access(document: Document) -> str:
+    if not document.get("published"):
         return "unpublished"
-    return "embargoed" if documents[0].get("with_embargo") else "public"
+    return "embargoed" if document.get("with_embargo") else "public"
 
 
 def _entries_by_mainfile(documents: Sequence[Document]) -> dict[str, Json]:

@@ -130,11 +130,11 @@ class LocalStore:
                 found.setdefault(upload_id, []).append(entry_id)
         return found
 
-    def documents_of(self, upload_id: str) -> list[Document]:
+    def documents_of(self, upload_id: str, *, most: int = -1) -> list[Document]:
         """Return the search documents of the entries of an upload, in the order of their entry ids."""
-        query = "SELECT entry_id FROM entries WHERE upload_id = ? ORDER BY entry_id"
+        query = "SELECT entry_id FROM entries WHERE upload_id = ? ORDER BY entry_id LIMIT ?"
         with self._reading() as connection:
-            ids = [row[0] for row in connection.execute(query, (upload_id,))]
+            ids = [row[0] for row in connection.execute(query, (upload_id, most))]
             documents = self.snapshot()[1]
         return [documents[entry_id] for entry_id in ids]
 
