@@ -1,8 +1,9 @@
-"""What is done beside reading is all done when reading goes on; a failure is not lost. Runs of bytes cover."""
+"""What is done beside reading is all done in the end; a failure is not lost. Runs of bytes cover."""
 
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -62,4 +63,4 @@ def test_runs_cover_all_places_and_lie_far_apart(places: list[tuple[int, int]], 
     assert all(sum(begin <= b and e <= end for begin, end in runs) == 1 for b, e in places)
     assert {begin for begin, _ in runs} <= {b for b, _ in places}
     assert {end for _, end in runs} <= {e for _, e in places}
-    assert all(later[0] - one[1] > gap for one, later in zip(runs, runs[1:], strict=False))
+    assert all(later[0] - one[1] > gap for one, later in pairwise(runs))

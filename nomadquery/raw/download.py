@@ -209,12 +209,11 @@ class Downloader:
                     is_begun = True
                     self._copy(stream.read, file, part)
             except Unreachable:
-                n_stalls = 0 if part.size_bytes > before else n_stalls + 1
-                if not is_begun or n_stalls == _MOST_STALLS:
+                if not is_begun or (part.size_bytes == before and n_stalls == _MOST_STALLS - 1):
                     raise
-                continue
-            if part.size_bytes == before:
-                return  # there is no more of it
+            n_stalls = 0 if part.size_bytes > before else n_stalls + 1
+            if n_stalls == _MOST_STALLS:
+                return  # there is no more of it, whatever the list says
         if file.size_bytes == 0:
             with self.open(raw_file(file.upload_id, file.path)) as stream:
                 self._copy(stream.read, file, part)
