@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nomadquery.entry import Entry
 from nomadquery.errors import QueryError
+from nomadquery.fetch.wishes import Wishes
 from nomadquery.http.auth import Identity
 from nomadquery.http.deployment import default_deployment, find_deployment
 from nomadquery.http.endpoints import Info
 from nomadquery.http.message import Request
+from nomadquery.http.raw_endpoints import checked_upload_id
 from nomadquery.query.listing import quantities_frame
+from nomadquery.query.quantity import Q
 from nomadquery.query.query import Query
+from nomadquery.raw.files import choice_of
+from nomadquery.rawfiles import RawFiles
+from nomadquery.rawsources import raw_of_upload
 from nomadquery.search import Search, make_search
 from nomadquery.session import cache_folder, credentials_for, open_session
 
@@ -108,6 +114,32 @@ class Nomad:
             If ``entry_id`` cannot be one.
         """
         return Entry(self._session, entry_id)
+
+    def raw(
+        self,
+        upload_id: str,
+        include: str | Sequence[str] = (),
+        *,
+        exclude: str | Sequence[str] = (),
+        regex: str | None = None,
+        max_size: int | str | None = None,
+        progress: bool | None = None,
+    ) -> RawFiles:
+        """Return all raw files of an upload, also those that belong to no entry; lazy.
+
+        The other parameters are those of `nomadquery.Search.raw`. Whatever lists the files raises `NotFound`
+        if there is no such upload, and `NotPermitted` or `NotAuthenticated` if it may not be read.
+
+        Raises
+        ------
+        InvalidRequest
+            If ``upload_id`` cannot be one.
+        """
+        session = self._session
+        entries = make_search(session, (Q.upload_id == checked_upload_id(upload_id),), None)
+        wishes = Wishes(offline=session.offline, progress=session.progress if progress is None else progress)
+        source = raw_of_upload(session, upload_id, entries._inquiry, wishes)
+        return RawFiles(source, choice_of(include, exclude, regex, max_size))
 
     def quantities(self, like: str | None = None) -> pd.DataFrame:
         """Return what can be asked and selected: name, short, type, unit, searchable, returnable.

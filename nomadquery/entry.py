@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nomadquery.columns.archive import Archive
 from nomadquery.errors import QueryError, ResponseFormatError
 from nomadquery.fetch.wishes import Wishes
 from nomadquery.http.endpoints import get_entry, parse_entry
+from nomadquery.raw.files import choice_of
+from nomadquery.rawfiles import RawFiles
+from nomadquery.rawsources import raw_of_entry
 from nomadquery.session import Session
 from nomadquery.streams import RequiredWords, archive_of_entry
 
@@ -65,6 +68,21 @@ class Entry(Mapping[str, Any]):
             )
         wishes = Wishes(refresh=refresh, offline=is_offline, progress=False)
         return archive_of_entry(self._session, self.entry_id, self._fetched_anew, required, wishes)
+
+    def raw(
+        self,
+        include: str | Sequence[str] = (),
+        *,
+        exclude: str | Sequence[str] = (),
+        regex: str | None = None,
+        max_size: int | str | None = None,
+    ) -> RawFiles:
+        """Return the entry's raw files, all that lie in the folder of its mainfile; lazy.
+
+        The parameters are those of `nomadquery.Search.raw`.
+        """
+        source = raw_of_entry(self._session, self.entry_id, self._fetched_anew)
+        return RawFiles(source, choice_of(include, exclude, regex, max_size))
 
     def __getitem__(self, name: str) -> Any:
         return self._metadata[name]

@@ -37,6 +37,9 @@ from nomadquery.query.explain import in_words
 from nomadquery.query.path import dotted
 from nomadquery.query.quantity import Q, QuantityPath, column_of
 from nomadquery.query.query import Query
+from nomadquery.raw.files import choice_of
+from nomadquery.rawfiles import RawFiles
+from nomadquery.rawsources import raw_of_hits
 from nomadquery.results import Results, WishWords
 from nomadquery.session import Session
 from nomadquery.streams import Archives, RequiredWords, archives_of_hits
@@ -279,6 +282,38 @@ class Search(Results):
             After all others have come, if archives could not be had; ``error.missing`` has their ids.
         """
         return archives_of_hits(self._inquiry, required, self._wishes(**wishes))
+
+    def raw(
+        self,
+        include: str | Sequence[str] = (),
+        *,
+        exclude: str | Sequence[str] = (),
+        regex: str | None = None,
+        max_size: int | str | None = None,
+        **wishes: Unpack[WishWords],
+    ) -> RawFiles:
+        """Return the raw files of the hits: all that lie in the folders of their mainfiles; lazy.
+
+        Parameters
+        ----------
+        include, exclude : str or sequence of str
+            Patterns (``*``, ``?``, ``[…]``; capitals count). One without ``/`` is matched with the name:
+            ``"OUTCAR*"``. One with ``/`` with the end of the path: ``"relax/OUTCAR"``; see
+            `nomadquery.raw.files.matches`.
+        regex : str
+            A regular expression that is found somewhere in the path.
+        max_size : int or str
+            No larger files: ``"100 MB"``, or a number of bytes.
+        **wishes
+            As for `to_pandas`, for the list of entries.
+
+        Raises
+        ------
+        QueryError
+            If a pattern, the expression or the size is none.
+        """
+        choice = choice_of(include, exclude, regex, max_size)
+        return RawFiles(raw_of_hits(self._inquiry, self._wishes(**wishes), "of a search"), choice)
 
     def links(self, **wishes: Unpack[WishWords]) -> pd.DataFrame:
         """Return the references of the hits into other entries, for ``merge``.

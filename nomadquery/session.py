@@ -6,7 +6,8 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
@@ -32,7 +33,7 @@ from nomadquery.http.endpoints import (
     parse_terms,
     terms_query,
 )
-from nomadquery.http.message import Reply, Request
+from nomadquery.http.message import Reply, Request, Stream
 from nomadquery.http.pace import RUNTIME_VARIABLE, Pace
 from nomadquery.http.transport import RequestsWire, Transport
 from nomadquery.local.demo import open_demo
@@ -130,9 +131,21 @@ class Session:
         CacheError
             If the client is offline.
         """
-        if self.offline and not self.deployment.in_process:
-            raise CacheError(f"{request} would have to be sent, and offline=True forbids it.")
+        self._check_online(request)
         return self.transport.send(request)
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Stream]:
+        """Give a successful answer to be read piece by piece; see `Transport.open`.
+
+        Raises
+        ------
+        CacheError
+            If the client is offline.
+        """
+        self._check_online(request)
+        with self.transport.open(request) as stream:
+            yield stream
 
     def release(self) -> str:
         """Return the release that runs there, as it is known; asked if it is not."""
@@ -251,6 +264,10 @@ class Session:
         is_key = m_def.startswith("entry_id:")
         key = m_def if is_key else class_key(m_def, entry_id=home.entry_id, upload_id=home.upload_id)
         return None if key is None else self._definitions.declared(key, names)
+
+    def _check_online(self, request: Request) -> None:
+        if self.offline and not self.deployment.in_process:
+            raise CacheError(f"{request} would have to be sent, and offline=True forbids it.")
 
     def _asked_schemas(self, name: str, owner: str) -> tuple[str, ...]:
         request = terms_query(

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from nomadquery.asking import Wanted, drafted, read_one
@@ -14,7 +15,7 @@ from nomadquery.columns.archive import Archive
 from nomadquery.columns.definitions import Declared
 from nomadquery.columns.references import Home
 from nomadquery.columns.required_check import check_required
-from nomadquery.errors import CacheError, IncompleteResult, QueryError
+from nomadquery.errors import CacheError, IncompleteResult, QueryError, TransportError
 from nomadquery.fetch.archives import ArchiveReader, Required
 from nomadquery.fetch.parallel import check_function, frame_of, in_words, mapped
 from nomadquery.fetch.plan import Question, facts_of
@@ -23,9 +24,11 @@ from nomadquery.fetch.wishes import Wishes
 from nomadquery.inquiry import Inquiry
 from nomadquery.query.catalogue import catalogue_for
 from nomadquery.query.query import Query
+from nomadquery.raw.names import safe
 from nomadquery.session import Session
 from nomadquery.store.archives import FORMAT, ArchiveStore
 from nomadquery.store.cache import ARCHIVES
+from nomadquery.store.files import holds, replacing
 from nomadquery.store.view import View
 
 if TYPE_CHECKING:
@@ -100,7 +103,51 @@ class Archives:
             "required": self._required,
         }
         if done.stopped is not None:
-            raise _unfinished(done.stopped, frame, view.manifest.n_rows)
+            raise _unfinished(done.stopped, frame, view.manifest.n_rows, "mapped")
+        return frame
+
+    def download(self, dest: str | Path) -> pd.DataFrame:
+        """Write each archive as a file ``<entry_id>.json`` into a folder; return where they are.
+
+        Archives come from the cache, or are asked for and kept there, so that the same call goes on after
+        any end. A file gets its name when all of it is written; one that holds the same already stays.
+
+        Parameters
+        ----------
+        dest : str or Path
+            The folder; made if it is not there.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``entry_id``, ``upload_id``, ``local_path``, ``size_bytes``, ``sha256``; one row for each archive,
+            in their order.
+
+        Raises
+        ------
+        IncompleteResult
+            After all others were written, if archives could not be had: ``error.results`` is the DataFrame
+            without them, ``error.missing`` has their ids.
+        CacheError
+            If the folder cannot be written, or the disk is full.
+        """
+        import pandas as pd
+
+        folder = Path(dest).expanduser()
+        view, question = self._listing.viewed(self._wishes)
+        rows: list[dict[str, Any]] = []
+        stopped: Exception | None = None
+        try:
+            rows.extend(_written(archive, folder) for archive in self._of(view, question))
+        except (IncompleteResult, TransportError) as error:
+            stopped = error
+        texts = ("entry_id", "upload_id", "local_path", "sha256")
+        frame = pd.DataFrame(rows, columns=["entry_id", "upload_id", "local_path", "size_bytes", "sha256"])
+        frame = frame.astype({"size_bytes": "Int64", **dict.fromkeys(texts, "string")})
+        frame.attrs["units"] = {"size_bytes": "byte"}
+        frame.attrs["nomadquery"] = {**facts_of(question, view.manifest), "required": self._required}
+        if stopped is not None:
+            raise _unfinished(stopped, frame, view.manifest.n_rows, "written")
         return frame
 
     def _streamed(self) -> Iterator[Archive]:
@@ -126,6 +173,22 @@ class Archives:
             trusts_times=not wishes.refresh and question.state is None,
         )
         yield from whole.stream(_hits(view), n_hits, progress=wishes.progress)
+
+
+def _written(archive: Archive, folder: Path) -> dict[str, Any]:
+    """Write an archive to its file unless that holds it; return the row about it."""
+    path = folder / f"{safe(archive.entry_id)}.json"
+    content = json.dumps(archive.data, separators=(",", ":"), ensure_ascii=False).encode()
+    if not holds(path, content):
+        with replacing(path, advice="Give another folder.") as stream:
+            stream.write(content)
+    return {
+        "entry_id": archive.entry_id,
+        "upload_id": archive.upload_id,
+        "local_path": str(path),
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def checked_required(required: object, session: Session) -> Required:
@@ -183,17 +246,17 @@ def archive_of_entry(
     return archive
 
 
-def _unfinished(error: Exception, frame: pd.DataFrame, n_hits: int) -> Exception:
-    """Return the error with the rows that there are; without any, as it is."""
+def _unfinished(error: Exception, frame: pd.DataFrame, n_hits: int, was_done: str) -> Exception:
+    """Return the error with the rows that there are of what ``was_done``; without any, as it is."""
     if isinstance(error, IncompleteResult):
         error.results = frame
-        error.add_note("What was computed of the others stands in error.results.")
+        error.add_note(f"What was {was_done} of the others stands in error.results.")
         return error
     if frame.empty:
         return error
     incomplete = IncompleteResult(
-        f"{len(frame)} of {n_hits} archives were mapped, then it stopped: {in_words(error)} What was "
-        "computed stands in error.results; the archives that arrived are kept.",
+        f"{len(frame)} of {n_hits} archives were {was_done}, then it stopped: {in_words(error)} What was "
+        f"{was_done} stands in error.results; the archives that arrived are kept.",
         n_arrived=len(frame),
         n_missing=n_hits - len(frame),
         results=frame,

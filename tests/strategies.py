@@ -38,8 +38,12 @@ from nomadquery.query.criteria import (
 from nomadquery.query.formulas import formula_order
 from nomadquery.query.resolve import custom_quantity
 from nomadquery.query.values import stored_spellings
+from nomadquery.raw.files import RawFile
 from tests.faults.faults import EVERY, LOST, QUIET, Course
+from tests.faults.raw import Uploads
+from tests.faults.server import Fault
 from tests.oracle import values_of
+from tests.zips import a_zip
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
@@ -871,3 +875,160 @@ def nested_cells(depth: int, leaf: SearchStrategy[Any]) -> SearchStrategy[Any]:
         return leaf
     inner = nested_cells(depth - 1, leaf)
     return st.lists(inner, min_size=2, max_size=2) | st.lists(inner | st.none(), max_size=3)
+
+
+# --- the contents of raw files, and ranges of their bytes
+
+
+@st.composite
+def raw_contents(draw: st.DrawFn) -> dict[str, bytes]:
+    """Draw the raw files of an upload: a few paths, none a folder of another, and their bytes."""
+    word = st.text("ab.-0 ü", min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
+    paths = draw(st.lists(st.lists(word, min_size=1, max_size=3).map("/".join), max_size=12, unique=True))
+    files = [path for path in paths if not any(other.startswith(f"{path}/") for other in paths)]
+    return {path: draw(st.binary(max_size=40)) for path in files}
+
+
+@st.composite
+def byte_ranges(draw: st.DrawFn) -> tuple[int, str]:
+    """Draw the size of a file and one range of it, in each of the three spellings."""
+    size_bytes = draw(st.integers(1, 300))
+    place = st.integers(0, 320)
+    first, last = draw(place), draw(place)
+    return size_bytes, draw(st.sampled_from((f"{first}-{last}", f"{first}-", f"-{last}")))
+
+
+# -- raw files ------------------------------------------------------------------------------------
+
+#: Names that have once been trouble: what addresses, globs and patterns take for something else.
+ODD_NAMES = (
+    "OUTCAR",
+    "OLD_OUTCAR",
+    "vasprun.xml.gz",
+    "a b",
+    "100%25",
+    "x#y",
+    "q?z",
+    "ü",
+    "日本",
+    "[a]",
+    "*",
+    "..x",
+)
+
+
+def file_names() -> st.SearchStrategy[str]:
+    """Names of files and folders as uploads have them."""
+    letters = st.characters(codec="utf-8", exclude_characters="/\0")
+    return st.sampled_from(ODD_NAMES) | st.text(letters, min_size=1, max_size=8).filter(
+        lambda name: name not in (".", "..")
+    )
+
+
+def paths_in_uploads() -> st.SearchStrategy[str]:
+    """Paths of files in uploads."""
+    return st.lists(file_names(), min_size=1, max_size=4).map("/".join)
+
+
+# --- names of raw files, as a server or a zip may give them
+
+#: Parts that mean something, or the same as another, to some file system.
+_PARTS = (
+    *("INCAR", "incar", "a", "A", "b", "vasprun.xml", "VASPRUN.XML", "data.tar.gz", "straße", "STRASSE"),
+    *("\u00e9", "e\u0301", "\u212a", "k", "ﬁ", "fi", "CON", "_CON", "con.txt", "nul", "COM1.dat", "lpt¹"),
+    *("a.", "a ", "a_", "a:b", "a\\b", "a?b", "a_b", ".", "..", "", "a\u200b", "\u202etxt", ".hidden", "~"),
+    *(
+        "C:",
+        "c:x",
+        "x" * 300,
+        "x" * 300 + "y",
+        "é" * 150,
+        "a\0b",
+        "a\nb",
+        "\x85",
+        "\udc80",
+        "..\\up",
+        "a\\..\\b",
+    ),
+)
+
+
+def names_from_outside() -> SearchStrategy[str]:
+    """Return paths, most of them of parts that some system has trouble with."""
+    part = st.sampled_from(_PARTS) | st.text(min_size=1, max_size=6)
+    return st.lists(part, min_size=1, max_size=4).map("/".join)
+
+
+def raw_files() -> SearchStrategy[list[RawFile]]:
+    """Return files of few uploads and entries, each path of an upload once."""
+    ids = st.sampled_from(("one", "ONE", "two", "..", "a"))
+    file = st.builds(
+        RawFile,
+        ids,
+        names_from_outside(),
+        st.just(1),
+        st.lists(ids, max_size=3).map(tuple),
+        st.just(()),
+    )
+    return st.lists(file, max_size=12, unique_by=lambda one: (one.upload_id, one.path))
+
+
+@st.composite
+def uploads_with_entries(draw: st.DrawFn) -> Uploads:
+    """Small uploads, in which no folder has the name of a file, and entries with mainfiles in them."""
+    files: dict[str, dict[str, bytes]] = {}
+    for upload_id in draw(st.lists(st.sampled_from(("u1", "u2")), min_size=1, unique=True)):
+        paths = draw(st.lists(paths_in_uploads(), min_size=1, max_size=6, unique=True))
+        folders = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)}
+        kept = [path for path in paths if path not in folders]
+        files[upload_id] = {path: draw(st.binary(max_size=40)) for path in kept}
+    places = [(upload_id, path) for upload_id, paths in files.items() for path in paths]
+    mains = draw(st.lists(st.sampled_from(places), max_size=5, unique=True))
+    return Uploads(files, {f"e{n}": place for n, place in enumerate(mains)})
+
+
+# --- zips
+
+#: Contents that look like records of a zip, or that pack very well.
+_CONTENTS = (
+    *(
+        b"",
+        b"energy -1.5 eV\n" * 30,
+        bytes(5_000),
+        b"PK",
+        b"PK\x07\x08",
+        b"PK\x07\x08" * 9,
+        b"PK\x03\x04PK\x01\x02",
+    ),
+    a_zip({"inner/OUTCAR": b"PK\x07\x08 inside"}, is_seekable=False),
+    a_zip({"inner": bytes(60)}),
+)
+
+
+def contents_of_zips() -> SearchStrategy[dict[str, bytes]]:
+    """Return names and contents of a zip, some of which are zips themselves."""
+    name = st.sampled_from(("OUTCAR", "a/b/vasprun.xml", "ä", "x", "manifest.json")) | st.text(
+        st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1
+    )
+    return st.dictionaries(name, st.sampled_from(_CONTENTS) | st.binary(max_size=400), max_size=4)
+
+
+def wanted_files() -> SearchStrategy[list[RawFile]]:
+    """Files of two uploads, of no entry or of some, from empty to 5 GB."""
+    file = st.builds(
+        RawFile,
+        st.sampled_from(("u1", "u2")),
+        st.integers(0, 10**6).map(lambda n: f"{n}/OUTCAR"),
+        st.integers(0, 10**4) | st.integers(0, 5 * 10**9),
+        st.sampled_from(((), ("e1",), ("e1", "e2"))),
+        st.just(()),
+    )
+    return st.lists(file, max_size=30, unique_by=lambda one: (one.upload_id, one.path))
+
+
+def raw_faults() -> SearchStrategy[list[Fault | int]]:
+    """What goes wrong with answers one after the other: of the connection, or refused by a proxy."""
+    fault: SearchStrategy[Fault | int] = st.sampled_from(
+        ("reset", "reset_in_headers", "reset_in_body", "cut", "cut_chunks", 502, 503, 504)
+    )
+    return st.lists(fault, max_size=6)

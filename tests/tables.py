@@ -7,13 +7,14 @@ only (no pace, no caution with the cache) applies.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nomadquery.http.deployment import Deployment, find_deployment
-from nomadquery.http.message import Reply, Request, Wire, WireFailure
+from nomadquery.http.message import Reply, Request, Stream, Wire, WireFailure, stream_of
 from nomadquery.http.transport import Transport
 from nomadquery.local.store import LocalStore
 from nomadquery.local.wire import LocalWire
@@ -41,6 +42,10 @@ class CountedWire:
         reply = self._wire.exchange(request, headers)
         change = self.change if request.path.startswith("entries/") else None
         return reply if change is None else change(request, reply)
+
+    @contextmanager
+    def open(self, request: Request, headers: Mapping[str, str]) -> Iterator[Stream]:
+        yield stream_of(self.exchange(request, headers))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -249,6 +250,40 @@ def test_a_missing_archive_is_reported_after_all_others(wire: CountedWire, tmp_p
     forget(wire)
     assert list(data_of(a_search(wire, tmp_path))) == ids(12)
     assert sorted(asked(wire)) == ["entry-0002", "entry-0005"]
+
+
+def test_archives_become_files_that_stay_when_they_are_the_same(wire: CountedWire, tmp_path: Path) -> None:
+    """One for each entry, whole; a second call writes only what is missing or changed."""
+    search = a_search(wire, tmp_path / "cache")
+    frame = search.archives().download(tmp_path / "files")
+    expected = {one.entry_id: one.data for one in search.archives()}
+    files = {path.stem: path for path in (tmp_path / "files").iterdir()}
+    assert {name: json.loads(path.read_text()) for name, path in files.items()} == expected
+    assert list(frame.entry_id) == sorted(expected)
+    for row in frame.to_dict("records"):
+        content = Path(row["local_path"]).read_bytes()
+        assert (row["size_bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    times = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    first, second = sorted(files)[:2]
+    files[first].write_text("{}")
+    files[second].unlink()
+    search.archives().download(tmp_path / "files")
+    changed = {name for name, path in files.items() if path.stat().st_mtime_ns != times[name]}
+    assert changed == {first, second}
+    assert json.loads(files[first].read_text()) == expected[first]
+
+
+def test_an_archive_that_cannot_be_had_is_named_after_all_others_were_written(
+    wire: CountedWire, tmp_path: Path
+) -> None:
+    """The table of the others is in the error."""
+    gone = ids(12)[3]
+    wire.change = without(gone)
+    with pytest.raises(IncompleteResult) as caught:
+        a_search(wire, tmp_path / "cache").archives().download(tmp_path / "files")
+    assert caught.value.missing == (gone,)
+    assert sorted(path.stem for path in (tmp_path / "files").iterdir()) == sorted(set(ids(12)) - {gone})
+    assert len(caught.value.results) == 11
 
 
 def test_an_entry_that_the_server_fails_over_does_not_take_others_along(

@@ -6,12 +6,15 @@ import gzip
 import io
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.response import HTTPResponse
@@ -19,7 +22,9 @@ from urllib3.response import HTTPResponse
 from tests.benchmarks import documents
 from tests.benchmarks.conditions import Options
 from tests.benchmarks.index import Index, NotUnderstood, runs_of
+from tests.benchmarks.raw import UPLOAD
 from tests.benchmarks.stored import Stored, Stretch, open_entries, open_stored
+from tests.benchmarks.stub import counts, running
 
 N_ENTRIES = 400  # five blocks of 80 entries of 1.6 kB
 ENTRIES = open_entries(N_ENTRIES)
@@ -115,3 +120,35 @@ def test_options_are_the_words_of_the_command_line() -> None:
     """A stub started by a program has the conditions that it wants."""
     words = Options(entries=5, gzip=True, bytes_per_s=2e7).arguments()
     assert words[:2] == ["--entries", "5"] and "--gzip" in words and "20000000.0" in words
+
+
+def test_raw_files_come_by_every_way_alike(tmp_path: Path) -> None:
+    """One by one, in a zip that is made and in the stored one; in the sizes that were ordered."""
+    with running(Options(raw_files=12, raw_bytes=1_500), tmp_path) as api_base, requests.Session() as session:
+        body = {"pagination": {"page_size": 100}}
+        listed = session.post(f"{api_base}/entries/rawdir/query", json=body, timeout=30).json()["data"]
+        paths = [file["path"] for entry in listed for file in entry["files"]]
+        assert (len(listed), len(set(paths)), len(paths)) == (3, 12, 12)
+        upload = f"{api_base}/uploads/{UPLOAD}/raw"
+        singly = {path: session.get(f"{upload}/{path}", timeout=30).content for path in paths}
+        assert {len(content) for content in singly.values()} == {1_500}
+        assert len(set(singly.values())) == 12
+        stored = session.get(upload, timeout=30)
+        assert int(stored.headers["Content-Length"]) == len(stored.content)
+        made = session.post(f"{api_base}/entries/raw/query", json={}, timeout=30)
+        with zipfile.ZipFile(io.BytesIO(stored.content)) as packed:
+            assert {name: packed.read(name) for name in packed.namelist()} == singly
+        with zipfile.ZipFile(io.BytesIO(made.content)) as packed:
+            assert {path: packed.read(f"{UPLOAD}/{path}") for path in paths} == singly
+        part = session.get(upload, headers={"Range": "bytes=5-9"}, timeout=30)
+        assert (part.status_code, part.content) == (206, stored.content[5:10])
+
+
+def test_raw_files_are_given_under_the_rate(tmp_path: Path) -> None:
+    """A bucket of one a second is empty after one request."""
+    options = Options(raw_files=5, raw_bytes=10, rate_per_s=1)
+    with running(options, tmp_path) as api_base, requests.Session() as session:
+        address = f"{api_base}/uploads/{UPLOAD}/raw/run-00000/OUTCAR"
+        statuses = [session.get(address, timeout=30).status_code for _ in range(2)]
+        assert statuses == [200, 503]
+        assert counts(api_base)["refused"] == 1

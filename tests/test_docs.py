@@ -31,6 +31,7 @@ from nomadquery.entry import Entry
 from nomadquery.local.demo import open_demo
 from nomadquery.query.quantity import QuantityPath
 from nomadquery.query.short_names import SHORT_NAMES
+from nomadquery.rawfiles import RawFiles
 from nomadquery.results import Results
 from nomadquery.streams import Archives
 from tests.faults.server import FaultServer, as_json
@@ -213,7 +214,19 @@ def test_a_public_name_occurs_in_the_documentation(name: str) -> None:
 
 
 def methods() -> Iterator[tuple[str, str]]:
-    for owner in (Nomad, Search, Results, QuantityPath, Query, Entry, Archive, Archives, Section, Structures):
+    for owner in (
+        Nomad,
+        Search,
+        Results,
+        QuantityPath,
+        Query,
+        Entry,
+        Archive,
+        Archives,
+        RawFiles,
+        Section,
+        Structures,
+    ):
         for name, member in vars(owner).items():
             is_named = isinstance(member, property | classmethod | types.FunctionType)
             if is_named and not name.startswith("_"):

@@ -85,7 +85,9 @@ def test_nobody_waits_for_longer_than_a_minute(
     for pause_s, _, _, done in steps:
         if done is not None:
             lane = learned(lane, done, BOUNDS, started_s=NOW_S, now_s=NOW_S + pause_s)
-    waits_s = wait_s(Traffic({"searches": lane, "files": LANE}), "searches", "1-a", BOUNDS, NOW_S + 3)
+    waits_s = wait_s(
+        Traffic({"searches": lane, "archives": LANE, "raw": LANE}), "searches", "1-a", BOUNDS, NOW_S + 3
+    )
     assert waits_s is not None
     assert waits_s <= LONGEST_HOLD_S
 
@@ -162,12 +164,12 @@ def test_retry_after_holds_everybody_back_for_a_minute_at_most(asked_s: float, h
     done = Done("refused", hold_s=asked_s)
     traffic = with_end(traffic, "searches", done, BOUNDS, started_s=NOW_S, now_s=NOW_S)
     assert wait_s(traffic, "searches", "1-a", BOUNDS, NOW_S) == held_s
-    assert wait_s(traffic, "files", "1-a", BOUNDS, NOW_S) == 0
+    assert wait_s(traffic, "archives", "1-a", BOUNDS, NOW_S) == 0
 
 
 def test_archives_begin_with_four_and_grow_to_eight() -> None:
     """The public NOMAD serves few at a time: growth is learned by answers, 88 of them from 4 to 8."""
-    lane = new_traffic(BOUNDS).lanes["files"]
+    lane = new_traffic(BOUNDS).lanes["archives"]
     assert lane.limit == 4
     assert int(after(lane, *[answered(0.5)] * 80).limit) == 7
     assert int(after(lane, *[answered(0.5)] * 100).limit) == 8
@@ -192,10 +194,10 @@ def test_who_stopped_asking_keeps_nobody_waiting() -> None:
 def test_waiting_for_a_full_lane_does_not_close_the_other() -> None:
     """Who waits for archives while four are in flight does not keep searches out."""
     traffic = Traffic(
-        new_traffic(BOUNDS).lanes, {"a": Seat({"files": 3, "searches": 1}), "b": Seat({"files": 1})}
+        new_traffic(BOUNDS).lanes, {"a": Seat({"archives": 3, "searches": 1}), "b": Seat({"archives": 1})}
     )
-    traffic = with_wish(traffic, "files", "b", NOW_S)
-    assert wait_s(traffic, "files", "b", BOUNDS, NOW_S) is None
+    traffic = with_wish(traffic, "archives", "b", NOW_S)
+    assert wait_s(traffic, "archives", "b", BOUNDS, NOW_S) is None
     assert wait_s(traffic, "searches", "a", BOUNDS, NOW_S) == 0
 
 
@@ -211,7 +213,7 @@ def test_times_of_another_run_of_the_machine_are_not_believed() -> None:
     for ahead_s, is_believed in ((60.0, True), (62.0, False), (-900.0, True)):
         traffic = msgspec.structs.replace(new_traffic(BOUNDS), next_start_s=NOW_S + ahead_s)
         assert is_sound(traffic, BOUNDS, NOW_S) is is_believed
-        traffic = with_wish(new_traffic(BOUNDS), "files", "a", NOW_S + ahead_s)
+        traffic = with_wish(new_traffic(BOUNDS), "archives", "a", NOW_S + ahead_s)
         assert is_sound(traffic, BOUNDS, NOW_S) is is_believed
 
 
@@ -219,11 +221,11 @@ def test_times_of_another_run_of_the_machine_are_not_believed() -> None:
     "strange",
     [
         Traffic({"searches": LANE}),
-        Traffic({"searches": LANE, "files": LANE}, format=2),
-        Traffic({"searches": LANE, "files": Lane(25.0, 0.0)}),
-        Traffic({"searches": LANE, "files": Lane(1e9, 8.0)}),
-        Traffic({"searches": LANE, "files": Lane(0.0, 8.0)}),
-        Traffic({"searches": LANE, "files": LANE}, {"a": Seat({"files": -3})}),
+        Traffic({"searches": LANE, "archives": LANE, "raw": LANE}, format=1),
+        Traffic({"searches": LANE, "archives": Lane(25.0, 0.0), "raw": LANE}),
+        Traffic({"searches": LANE, "archives": Lane(1e9, 8.0), "raw": LANE}),
+        Traffic({"searches": LANE, "archives": Lane(0.0, 8.0), "raw": LANE}),
+        Traffic({"searches": LANE, "archives": LANE, "raw": LANE}, {"a": Seat({"archives": -3})}),
     ],
 )
 def test_traffic_that_cannot_be_is_not_believed(strange: Traffic) -> None:

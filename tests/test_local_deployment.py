@@ -188,7 +188,7 @@ def test_nobody_is_logged_in() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "uploads"), ("POST", "entries/raw/query"), ("GET", "entries/a/rawdir"), ("GET", "foo")],
+    [("GET", "uploads"), ("POST", "uploads"), ("GET", "entries/a/raw/b/c"), ("GET", "foo")],
 )
 def test_other_addresses_are_refused_by_name(method: str, path: str) -> None:
     """404, with a sentence that says who does not answer what."""

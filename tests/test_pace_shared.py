@@ -180,7 +180,7 @@ def test_a_damaged_note_is_started_afresh(folder: Path, note: bytes) -> None:
         (folder / "note.json").write_bytes(note)
         with pace.slot("archive"):
             traffic = pace.traffic()
-    assert (traffic.n_in_flight("searches"), traffic.n_in_flight("files")) == (1, 1)
+    assert (traffic.n_in_flight("searches"), traffic.n_in_flight("archives")) == (1, 1)
 
 
 def test_a_clock_that_starts_again_blocks_nobody(folder: Path) -> None:

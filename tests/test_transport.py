@@ -10,7 +10,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ from nomadquery.errors import (
     Unreachable,
 )
 from nomadquery.http.deployment import find_deployment
-from nomadquery.http.message import Reply, Request, WireFailure
+from nomadquery.http.message import Reply, Request, Stream, WireFailure
 from nomadquery.http.pace import Pace
 from nomadquery.http.transport import RequestsWire, Transport
 from tests.faults.clock import Clock
@@ -375,13 +375,17 @@ def test_threads_share_one_login(server: FaultServer, connect: Connect) -> None:
 
 
 def test_a_wire_in_this_process_needs_no_socket(clock: Clock) -> None:
-    """Any object with `exchange` and `close` serves; its failures are met like those of sockets."""
+    """Any object with `exchange`, `open` and `close` serves; its failures are met like those of sockets."""
 
     class Gone:
         def __init__(self) -> None:
             self.asked: list[tuple[Request, int]] = []
 
         def exchange(self, request: Request, headers: Mapping[str, str]) -> Reply:
+            self.asked.append((request, len(headers)))
+            raise WireFailure("reset", "gone")
+
+        def open(self, request: Request, headers: Mapping[str, str]) -> AbstractContextManager[Stream]:
             self.asked.append((request, len(headers)))
             raise WireFailure("reset", "gone")
 

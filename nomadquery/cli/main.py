@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "count": ("entries", "Print how many entries match."),
     "entries": ("entries", "Get the complete table of the entries that match."),
     "archives": ("archives", "Get the whole archives of the entries that match, as JSON."),
+    "raw": ("raw", "List, plan and download raw files, or print one, or its end."),
     "lock": ("lock", "Pin the entries of a table in a lockfile, and get the same table from it."),
     "facet": ("facet", "Count the entries with each value of a quantity, or in bins of a number."),
     "quantities": ("quantities", "List what can be asked and selected."),

@@ -87,7 +87,12 @@ def check_function(function: object, n_jobs: int | None) -> None:
 
 
 def mapped(
-    function: Callable[[_Item], Any], items: Iterable[tuple[Key, _Item]], *, n_jobs: int | None = None
+    function: Callable[[_Item], Any],
+    items: Iterable[tuple[Key, _Item]],
+    *,
+    n_jobs: int | None = None,
+    weigh: Callable[[_Item], int] | None = None,
+    most_bytes: int | None = None,
 ) -> Mapped:
     """Return what the function makes of each item, in their order, as joblib is configured.
 
@@ -104,10 +109,15 @@ def mapped(
         run after all items before it.
     n_jobs : int, optional
         As for `joblib.Parallel`.
+    weigh : callable, optional
+        The bytes that an item takes, where these are not in memory; else those that it has when pickled.
+    most_bytes : int, optional
+        With so many bytes, or with the last item more, a batch is complete; 32 MiB by default.
     """
     from joblib import delayed, effective_n_jobs
 
-    batches = _Batches(items, _FIRST_PER_WORKER * max(1, effective_n_jobs(n_jobs)))
+    n_first = _FIRST_PER_WORKER * max(1, effective_n_jobs(n_jobs))
+    batches = _Batches(items, n_first, weigh, MOST_BYTES if most_bytes is None else most_bytes)
     row_of, rows = delayed(_row_of), list[Row]()
     batch = batches.next()
     try:
@@ -143,8 +153,16 @@ def in_words(error: BaseException) -> str:
 class _Batches:
     """Items in batches, packed; ``stopped`` is what the items raised, after which there are none."""
 
-    def __init__(self, items: Iterable[tuple[Key, Any]], n_first: int) -> None:
+    def __init__(
+        self,
+        items: Iterable[tuple[Key, Any]],
+        n_first: int,
+        weigh: Callable[[Any], int] | None,
+        most_bytes: int,
+    ) -> None:
         self._items: Iterator[tuple[Key, Any]] = iter(items)
+        self._weigh = weigh
+        self._most_bytes = most_bytes
         self._n_most = min(n_first, MOST_ITEMS)
         self.stopped: Exception | None = None
 
@@ -152,7 +170,11 @@ class _Batches:
         """Return the next batch, at most twice as long as the one before; empty at the end."""
         batch: list[tuple[Key, bytes]] = []
         n_bytes, until = 0, time.monotonic() + _MOST_S
-        while len(batch) < self._n_most and n_bytes < MOST_BYTES and (not batch or time.monotonic() < until):
+        while (
+            len(batch) < self._n_most
+            and n_bytes < self._most_bytes
+            and (not batch or time.monotonic() < until)
+        ):
             try:
                 key, item = next(self._items)
                 packed = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
@@ -162,7 +184,7 @@ class _Batches:
                 self._items, self.stopped = iter(()), error
                 break
             batch.append((key, packed))
-            n_bytes += len(packed)
+            n_bytes += len(packed) if self._weigh is None else self._weigh(item)
         self._n_most = min(2 * self._n_most, MOST_ITEMS)
         return batch
 

@@ -1,8 +1,8 @@
 """When a request may start, and what its end teaches: pure functions from traffic to traffic.
 
 `Traffic` is all that the processes of a machine know together about one host: what each has in flight, when
-the next request may start, and what was learned. Searches go in one `Lane`, the dearer archive and raw
-requests in another; each learns by additive increase and halving:
+the next request may start, and what was learned. Searches, archives and raw files go in a `Lane` each, since
+their times tell nothing of each other's; each learns by additive increase and halving:
 
 - refused for being too many (429, 503): rate and number in flight are halved;
 - too late (a time-out, 504): the number in flight is halved;
@@ -22,13 +22,13 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-LaneName = Literal["searches", "files"]
-LANES: Final[tuple[LaneName, ...]] = ("searches", "files")
+LaneName = Literal["searches", "archives", "raw"]
+LANES: Final[tuple[LaneName, ...]] = ("searches", "archives", "raw")
 
 #: How a request ended: with success; refused for what it asked (4xx); as one too many; too late; otherwise.
 Outcome = Literal["answered", "declined", "refused", "overdue", "failed"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 #: Requests that may start at the same moment; with 25 a second no second sees more than 29.
 _BURST: Final = 4
@@ -64,7 +64,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
     def first_limit(self, name: LaneName) -> float:
         """Return how many may be in flight before anything was learned."""
-        return float(min(self.in_flight, self.files_at_first) if name == "files" else self.in_flight)
+        return float(self.in_flight if name == "searches" else min(self.in_flight, self.files_at_first))
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -8,9 +8,11 @@ object; proxies answer in HTML.
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -65,11 +67,14 @@ class Request:
     method : str
         ``"GET"``, ``"POST"`` …
     path : str
-        Below the API base, without a leading slash: ``"entries/query"``.
+        Below the API base, without a leading slash, as it stands in an address (names of files have
+        ``%20`` for a blank): ``"entries/query"``.
     params : tuple of (str, str)
         The query of the address, in order; a name may occur several times.
     json : object
         The body, ``None`` for none.
+    headers : tuple of (str, str)
+        Further header fields, such as ``Range``; none of them secret.
     form : tuple of (str, str) or None
         A form as body in place of ``json``. It may hold a password and is not shown.
     repeatable : bool
@@ -87,6 +92,7 @@ class Request:
     path: str
     params: tuple[tuple[str, str], ...] = ()
     json: Any = None
+    headers: tuple[tuple[str, str], ...] = ()
     form: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     repeatable: bool = True
     kind: Kind = "search"
@@ -125,6 +131,37 @@ class Reply:
             raise not_json(self) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer whose body is read piece by piece, while it arrives.
+
+    Attributes
+    ----------
+    status : int
+    headers : mapping
+    url : str
+    read : callable
+        ``read(n)`` gives the next bytes of the body, 1 to ``n`` of them, and ``b""`` at its end. What goes
+        wrong on the way, a body shorter than promised included, is raised out of it: `WireFailure` by a
+        wire, `Unreachable` by `Transport.open`.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    read: Callable[[int], bytes] = field(repr=False)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the status says success (2xx)."""
+        return 200 <= self.status < 300
+
+
+def stream_of(reply: Reply) -> Stream:
+    """Return a whole answer as one to be read piece by piece."""
+    return Stream(reply.status, reply.headers, reply.url, io.BytesIO(reply.body).read)
+
+
 class WireFailure(Exception):
     """No whole answer came over the wire; `transport` repeats the request or names the error.
 
@@ -145,6 +182,13 @@ class Wire(Protocol):
 
     def exchange(self, request: Request, headers: Mapping[str, str]) -> Reply:
         """Return the answer, whatever its status; raise `WireFailure` if none came whole."""
+        ...
+
+    def open(self, request: Request, headers: Mapping[str, str]) -> AbstractContextManager[Stream]:
+        """Give the answer once its head is here, whatever its status; leaving gives the connection back.
+
+        `WireFailure` is raised if no head came, and by `Stream.read` if the body does not come whole.
+        """
         ...
 
     def close(self) -> None:

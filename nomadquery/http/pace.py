@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from nomadquery.http.bucket import Bucket, OwnBucket, SharedBucket
 from nomadquery.http.lanes import (
@@ -93,7 +93,7 @@ class Pace:
         Gives the folder that the processes share, called when the first request is sent; ``None``: the
         pace is this object's own. Where the folder cannot be used, it is too, with one warning.
     per_s, in_flight, files_at_first : float, int, int
-        Starts per second, requests in flight, and how many archive and raw requests of these at first.
+        Starts per second, requests in flight, and how many archive, and raw, requests of these at first.
     clock : callable
         Seconds, the same for all processes.
     sleep, chance : callable
@@ -249,7 +249,15 @@ class Pace:
 
 def lane_of(kind: Kind) -> LaneName:
     """Return the lane of a kind of request; account requests go with the searches."""
-    return "files" if kind in ("archive", "raw") else "searches"
+    match kind:
+        case "archive":
+            return "archives"
+        case "raw":
+            return "raw"
+        case "search" | "account":
+            return "searches"
+        case _:
+            assert_never(kind)
 
 
 def done_of(outcome: Reply | WireFailure, *, took_s: float, now_s: float) -> Done:

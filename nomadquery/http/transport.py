@@ -1,5 +1,7 @@
 """`Transport.send`: a request goes out, a whole and successful answer comes back, or an error is raised.
 
+`Transport.open` gives a successful answer to be read piece by piece instead, once its head is here.
+
 Between the two stand the credentials, the pace and the repetition of what failed. Where a redirect
 may lead, and whether a token goes along, is decided by the pure function `follow`. `RequestsWire`
 is the only user of a network.
@@ -14,9 +16,11 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import requests
@@ -30,6 +34,7 @@ from nomadquery.http.message import (
     Headers,
     Reply,
     Request,
+    Stream,
     Wire,
     WireFailure,
     error_for,
@@ -45,6 +50,11 @@ _CONNECT_TIMEOUT_S = 10.0
 _MOST_REDIRECTS = 5
 _LARGE_BYTES = 1 << 18
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_REFUSAL_BYTES: Final = 1 << 20
+#: Files are wanted as they are: their sizes and places count bytes that are not packed.
+_AS_THEY_ARE: Final = {"accept": "*/*", "accept-encoding": "identity"}
+
+_Given = TypeVar("_Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +115,21 @@ class RequestsWire:
         WireFailure
             If no whole answer came.
         """
-        url, params, sent = f"{self._api_base}/{request.path}", request.params, Headers(headers)
-        for _ in range(_MOST_REDIRECTS):
-            reply = self._exchange_once(request, url, params=params, headers=sent)
-            location = reply.headers.get("location")
-            step = follow(request.method, reply.url, reply.status, location) if location else None
-            if step is None or (request.form is not None and not step.with_secrets):
-                break
-            if not step.with_secrets:
-                sent = Headers({name: sent[name] for name in sent if name not in SECRET_HEADERS})
-            url, params = step.url, ()
-        return reply
+        with self._answered(request, Headers(headers)) as response, _told_as_wire_failures():
+            return _whole_reply(response)
+
+    @contextmanager
+    def open(self, request: Request, headers: Mapping[str, str]) -> Iterator[Stream]:
+        """Give the answer after redirects, its body still to be read; see `Wire`.
+
+        Raises
+        ------
+        InvalidRequest, WireFailure
+            As `exchange`.
+        """
+        with self._answered(request, Headers({**headers, **_AS_THEY_ARE})) as response:
+            read = partial(_next_bytes, response)
+            yield Stream(response.status_code, Headers(response.headers), response.url, read)
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -123,33 +137,54 @@ class RequestsWire:
             for session in self._sessions:
                 session.close()
 
-    def _exchange_once(
+    @contextmanager
+    def _answered(self, request: Request, headers: Headers) -> Iterator[requests.Response]:
+        """Give the answer after redirects, its body not read yet."""
+        response = self._followed(request, headers)
+        try:
+            yield response
+        finally:
+            response.close()
+            if response.status_code >= 500:
+                # NOMAD 2.0.0 closes the connection after a 500 without saying so: the next request would be
+                # lost.
+                self._session().close()
+
+    def _followed(self, request: Request, headers: Headers) -> requests.Response:
+        url, params, sent = f"{self._api_base}/{request.path}", request.params, headers
+        for n_left in reversed(range(_MOST_REDIRECTS)):
+            response = self._begun(request, url, params=params, headers=sent)
+            location = response.headers.get("location")
+            step = follow(request.method, response.url, response.status_code, location) if location else None
+            if step is None or not n_left or (request.form is not None and not step.with_secrets):
+                break
+            with response, _told_as_wire_failures():
+                _read(response, None)  # or the connection could not be used again
+            if not step.with_secrets:
+                sent = Headers({name: sent[name] for name in sent if name not in SECRET_HEADERS})
+            url, params = step.url, ()
+        return response
+
+    def _begun(
         self,
         request: Request,
         url: str,
         *,
         params: tuple[tuple[str, str], ...],
         headers: Headers,
-    ) -> Reply:
+    ) -> requests.Response:
         body, content_type = _body_of(request)
-        try:
-            with self._session().request(
+        with _told_as_wire_failures():
+            return self._session().request(
                 request.method,
                 url,
                 params=params,
                 data=body,
-                headers={**headers, **content_type},
+                headers={**headers, **dict(request.headers), **content_type},
                 timeout=(_CONNECT_TIMEOUT_S, request.timeout_s),
                 allow_redirects=False,
                 stream=True,
-            ) as response:
-                reply = _whole_reply(response)
-        except requests.RequestException as error:
-            raise _wire_failure(error) from _without_frames(error)
-        if reply.status >= 500:
-            # NOMAD 2.0.0 closes the connection after a 500 without saying so: the next request would be lost.
-            self._session().close()
-        return reply
+            )
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._own, "session", None)
@@ -168,6 +203,21 @@ class RequestsWire:
             with self._lock:
                 self._sessions.add(session)
         return session
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A stream, and what is to be closed after it: the connection, and the place in flight."""
+
+    stream: Stream
+    closing: ExitStack
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How an attempt failed: by an answer that is of no use, or without one."""
+
+    found: Reply | WireFailure
 
 
 class Transport:
@@ -234,13 +284,25 @@ class Transport:
         ResponseFormatError
             If the answer is no JSON.
         """
-        headers = self._login.headers(self._deliver)
-        try:
-            return self._deliver(request, headers)
-        except NotAuthenticated:
-            if not self._login.renew_after(headers) or not request.repeatable:
-                raise
-        return self._deliver(request, self._login.headers(self._deliver))
+        return self._as_user(request, self._deliver)
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[Stream]:
+        """Give an answer with status 2xx to be read piece by piece, once its head is here.
+
+        Up to there everything is as for `send`. What fails later is raised out of `Stream.read`, for only
+        the reader knows how to go on. The request counts in flight until the context is left: a thread
+        that opens a second one inside may wait for itself.
+
+        Raises
+        ------
+        Unreachable, RateLimited, ServerFailure, RequestRefused
+            As for `send`; `Unreachable` also out of `Stream.read`, if the rest of the body does not come, or
+            ends before the promised length.
+        """
+        opened = self._as_user(request, self._begin)
+        with opened.closing:
+            yield opened.stream
 
     def identity(self) -> Identity:
         """Return who the server takes us for, where the credentials came from, and how long they hold."""
@@ -250,19 +312,37 @@ class Transport:
         """Give back the connections."""
         self._wire.close()
 
+    def _as_user(self, request: Request, deliver: Callable[[Request, Headers], _Given]) -> _Given:
+        """Return what is delivered with the credentials; once more with new ones if they have run out."""
+        headers = self._login.headers(self._deliver)
+        try:
+            return deliver(request, headers)
+        except NotAuthenticated:
+            if not self._login.renew_after(headers) or not request.repeatable:
+                raise
+        return deliver(request, self._login.headers(self._deliver))
+
     def _deliver(self, request: Request, headers: Headers) -> Reply:
         """Return the answer to a request with these headers, after as many attempts as it takes."""
+        return self._persist(request, lambda: self._attempt(request, headers))
+
+    def _begin(self, request: Request, headers: Headers) -> _Opened:
+        """Return a successful answer whose head is here, after as many attempts as it takes."""
+        return self._persist(request, lambda: self._attempt_opening(request, headers))
+
+    def _persist(self, request: Request, attempt_once: Callable[[], _Given | _Failure]) -> _Given:
+        """Return what an attempt gives that does not fail."""
         elapsed_s, number = 0.0, 0  # counted, since clocks of the wall are put forwards and back
         while True:
             number += 1
             began_s = time.monotonic()
-            outcome = self._attempt(request, headers)
+            outcome = attempt_once()
             elapsed_s += time.monotonic() - began_s
-            if isinstance(outcome, Reply):
-                self._is_contacted = True
-                if outcome.is_ok and (not _promises_json(request, outcome) or _looks_whole(outcome.body)):
-                    self._is_known = True
-                    return outcome
+            if not isinstance(outcome, _Failure):
+                self._is_contacted = self._is_known = True
+                return outcome
+            failure = outcome.found
+            self._is_contacted = self._is_contacted or isinstance(failure, Reply)
             attempt = Attempt(
                 number,
                 elapsed_s=elapsed_s,
@@ -272,32 +352,66 @@ class Transport:
                 is_contacted=self._is_contacted,
                 is_known=self._is_known,
             )
-            pause_s = pause_before_retry(outcome, attempt, self._policy)
-            if request.is_divisible and asks_for_less(outcome):
+            pause_s = pause_before_retry(failure, attempt, self._policy)
+            if request.is_divisible and asks_for_less(failure):
                 pause_s = None
             if pause_s is None:
-                cause = outcome if isinstance(outcome, WireFailure) else None
-                raise self._error(request, outcome, attempt) from cause
+                cause = failure if isinstance(failure, WireFailure) else None
+                raise self._error(request, failure, attempt) from cause
             _log.debug("%s failed (attempt %d), again in %.1f s", request, number, pause_s)
             self._sleep(pause_s)
             elapsed_s += pause_s
 
-    def _attempt(self, request: Request, headers: Headers) -> Reply | WireFailure:
-        with nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind) as slot:
+    def _attempt(self, request: Request, headers: Headers) -> Reply | _Failure:
+        with self._slot(request) as slot:
             began_s = time.perf_counter()
-            outcome: Reply | WireFailure
             try:
-                outcome = self._wire.exchange(request, headers)
+                reply = self._wire.exchange(request, headers)
             except WireFailure as failure:
-                outcome = failure.with_traceback(None)  # its frames hold what was sent
-            took_s = time.perf_counter() - began_s
-            slot.done = done_of(outcome, took_s=took_s, now_s=self._clock())
-            if isinstance(outcome, WireFailure):
-                _log.debug("%s: %s, %.0f ms", request, outcome.kind, 1e3 * took_s)
-                return outcome
-            n_bytes = len(outcome.body)
-            _log.debug("%s: %d, %.0f ms, %d bytes", request, outcome.status, 1e3 * took_s, n_bytes)
-            return outcome
+                return self._failed(request, failure, slot, began_s)  # frames hold what was sent
+            is_good = reply.is_ok and (not _promises_json(request, reply) or _looks_whole(reply.body))
+            self._learn(request, reply, slot, began_s)
+            return reply if is_good else _Failure(reply)
+
+    def _attempt_opening(self, request: Request, headers: Headers) -> _Opened | _Failure:
+        with ExitStack() as closing:
+            slot = closing.enter_context(self._slot(request))
+            began_s = time.perf_counter()
+            try:
+                stream = closing.enter_context(self._wire.open(request, headers))
+                refusal = None if stream.is_ok else _refusal(stream)
+            except WireFailure as failure:
+                return self._failed(request, failure, slot, began_s)
+            # of a stream the time to its head counts: how long the rest takes says how large it is
+            head = Reply(stream.status, stream.headers, b"", stream.url)
+            self._learn(request, refusal or head, slot, began_s)
+            if refusal is not None:
+                return _Failure(refusal)
+            read = partial(self._read, request, stream, slot)
+            return _Opened(replace(stream, read=read), closing.pop_all())
+
+    def _read(self, request: Request, stream: Stream, slot: Slot, n: int) -> bytes:
+        try:
+            return stream.read(n)
+        except WireFailure as failure:
+            self._failed(request, failure, slot, time.perf_counter())
+            raise _unreachable(request, failure, api_base=self.deployment.api_base, effort="") from failure
+
+    def _slot(self, request: Request) -> AbstractContextManager[Slot]:
+        return nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind)
+
+    def _learn(self, request: Request, reply: Reply, slot: Slot, began_s: float) -> None:
+        took_s = time.perf_counter() - began_s
+        slot.done = done_of(reply, took_s=took_s, now_s=self._clock())
+        _log.debug("%s: %d, %.0f ms, %d bytes", request, reply.status, 1e3 * took_s, len(reply.body))
+
+    def _failed(self, request: Request, failure: WireFailure, slot: Slot, began_s: float) -> _Failure:
+        """Return the failure, of which the pace has now learned; frames hold what was sent, and go."""
+        failure = failure.with_traceback(None)
+        took_s = time.perf_counter() - began_s
+        slot.done = done_of(failure, took_s=took_s, now_s=self._clock())
+        _log.debug("%s: %s, %.0f ms", request, failure.kind, 1e3 * took_s)
+        return _Failure(failure)
 
     def _error(self, request: Request, failure: Reply | WireFailure, attempt: Attempt) -> NomadError:
         effort = "" if attempt.number == 1 else f" ({attempt.number} attempts in {attempt.elapsed_s:.0f} s)"
@@ -358,10 +472,18 @@ def _body_of(request: Request) -> tuple[bytes | None, dict[str, str]]:
     return text.encode(), {"Content-Type": "application/json"}
 
 
-def _whole_body(response: requests.Response) -> bytes:
-    """Return the body in one piece: ``requests`` would put it together from pieces of ten kilobytes."""
+@contextmanager
+def _told_as_wire_failures() -> Iterator[None]:
     try:
-        return response.raw.read(decode_content=True) or b""
+        yield
+    except requests.RequestException as error:
+        raise _wire_failure(error) from _without_frames(error)
+
+
+def _read(response: requests.Response, n: int | None) -> bytes:
+    """Return a part of the body, or all of it: ``requests`` would put it together from small pieces."""
+    try:
+        return response.raw.read(n, decode_content=True) or b""
     except ProtocolError as error:
         raise requests.exceptions.ChunkedEncodingError(error) from error
     except DecodeError as error:
@@ -371,12 +493,33 @@ def _whole_body(response: requests.Response) -> bytes:
 
 
 def _whole_reply(response: requests.Response) -> Reply:
-    body = _whole_body(response)
+    body = _read(response, None)
+    _check_whole(response)
+    return Reply(response.status_code, Headers(response.headers), body, response.url)
+
+
+def _next_bytes(response: requests.Response, n: int) -> bytes:
+    with _told_as_wire_failures():
+        piece = _read(response, n)
+    if not piece:
+        _check_whole(response)
+    return piece
+
+
+def _check_whole(response: requests.Response) -> None:
+    """Refuse a body that ended early: urllib3 before 2.0 takes a connection closed early for its end."""
     promised = response.headers.get("Content-Length", "")
-    # urllib3 before 2.0 takes a connection closed early for the end of the body
     if promised.isdigit() and response.request.method != "HEAD" and response.raw.tell() < int(promised):
         raise WireFailure("truncated", f"{response.raw.tell()} of {promised} bytes")
-    return Reply(response.status_code, Headers(response.headers), body, response.url)
+
+
+def _refusal(stream: Stream) -> Reply:
+    """Return a refusing answer with its body, or as much of it as could be shown."""
+    pieces, n_bytes = [], 0
+    while n_bytes < _LONGEST_REFUSAL_BYTES and (piece := stream.read(_LONGEST_REFUSAL_BYTES - n_bytes)):
+        pieces.append(piece)
+        n_bytes += len(piece)
+    return Reply(stream.status, stream.headers, b"".join(pieces), stream.url)
 
 
 def _wire_failure(error: requests.RequestException) -> WireFailure:

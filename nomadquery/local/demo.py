@@ -1,7 +1,8 @@
 """The demo: a read-only deployment of calculations that were made for it, shipped with the package.
 
 ``demo.jsonl.xz`` holds one NOMAD archive a line; ``tests/generate`` has the script that made
-it. It is unpacked into a store once for each version of the data.
+it. It is unpacked into a store once for each version of the data; its raw files are made of the
+archives then (`demo_files`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ import hashlib
 import io
 import logging
 import lzma
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from nomadquery.errors import CacheError
 from nomadquery.local.database import FILE_NAME
+from nomadquery.local.demo_files import MOST_ENTRIES, mainfile_of, structure_files
 from nomadquery.local.store import LocalStore, build_store
+
+#: Counts what is made of the same data when they are unpacked: here, raw files.
+_EDITION: Final = b"3"
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +35,7 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
     """
     packed = files("nomadquery.local").joinpath("demo.jsonl.xz").read_bytes()
     if cache_folder is not None:
-        folder = cache_folder / f"demo-{hashlib.sha256(packed).hexdigest()[:16]}"
+        folder = cache_folder / f"demo-{hashlib.sha256(packed + _EDITION).hexdigest()[:16]}"
         try:
             if not (folder / FILE_NAME).exists():
                 build_store(folder, lambda store: _fill(store, packed))
@@ -43,5 +50,19 @@ def open_demo(cache_folder: Path | None = None) -> LocalStore:
 
 
 def _fill(store: LocalStore, packed: bytes) -> None:
+    files: dict[str, dict[str, bytes]] = {}
     with lzma.open(io.BytesIO(packed)) as lines:
-        store.add_archive_lines(lines)
+        store.add_archive_lines(_noting_mainfiles(lines, files))
+    for upload_id, entry_ids in store.uploads().items():
+        if len(entry_ids) <= MOST_ENTRIES:
+            for archive in filter(None, map(store.archive, entry_ids)):
+                files[upload_id] |= structure_files(archive)
+        store.add_raw_files(upload_id, files[upload_id])
+
+
+def _noting_mainfiles(lines: Iterable[bytes], files: dict[str, dict[str, bytes]]) -> Iterator[bytes]:
+    """Yield the lines, and note the mainfile of each: upload id → path → content."""
+    for line in lines:
+        upload_id, path, content = mainfile_of(line)
+        files.setdefault(upload_id, {})[path] = content
+        yield line

@@ -6,7 +6,7 @@ status and ``detail``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -44,7 +44,7 @@ _RELEASE: Final = "2.0.0"
 _EVERYTHING_ECHO: Final[Json] = {"and": []}
 _NOT_VISIBLE: Final = "The entry with the given id does not exist or is not visible to you."
 _NO_ARCHIVE_VISIBLE: Final = "The entry does not exist or is not visible to you."
-_ARCHIVES_OF_ALL: Final = (
+_CONTENT_OF_ALL: Final = (
     "The owner=all is not allowed for this operation as it will search for entries\n"
     "that you might now be allowed to access."
 )
@@ -79,21 +79,52 @@ class Entries:
     def query(self, body: Any) -> Json:
         """Answer ``POST entries/query``."""
         search = self._parsed_search(body)
-        return self._page(search, _criterion(search.query))
+        return self._page(search, criterion_of(search.query))
 
     def query_by_parameters(self, parameters: Parameters) -> Json:
         """Answer ``GET entries``; the addresses of the pages are not in it."""
-        problems: list[Problem] = []
-        last = dict(parameters)
-        owner = _owner(last.get("owner"), ["query", "owner"], problems)
-        paging = {name: last[name] for name in _PAGING if name in last}
-        pagination = parse_pagination(paging, ["query"], problems)
-        if problems:
-            raise malformed(problems)
+        owner, pagination = _owner_and_paging(parameters)
         visibility(owner)
-        required = _required_of(parameters)
-        search = _Search(owner, None, pagination, required, {})
-        return self._page(search, self._criterion_of_parameters(parameters))
+        search = _Search(owner, None, pagination, _required_of(parameters), {})
+        return self._page(search, self.criterion_of_parameters(parameters))
+
+    def listed(self, body: Any, include: tuple[str, ...]) -> Json:
+        """Answer a search for entries whose files or archives are wanted: of no owner's but all."""
+        search = self._parsed_search(body, include=include)
+        check_not_all(search.owner)
+        return self._page(search, criterion_of(search.query))
+
+    def listed_by_parameters(self, parameters: Parameters, include: tuple[str, ...]) -> Json:
+        """Answer the same search by the parameters of an address."""
+        owner, pagination = _owner_and_paging(parameters)
+        check_not_all(owner)
+        visibility(owner)
+        search = _Search(owner, None, pagination, Required(include), {})
+        return self._page(search, self.criterion_of_parameters(parameters))
+
+    def found(self, owner: str, criterion: Criterion) -> Sequence[Document]:
+        """Return all entries that a search finds, in the order of uploads and entries."""
+        hits = self._hits(owner, criterion, Pagination(order_by="upload_id"))
+        return [hits.documents[entry_id] for _, _, entry_id in hits.cursors]
+
+    def exported(self, owner: str, parameters: Parameters) -> Sequence[Document]:
+        """Return what the parameters of an address ask for of all entries that they find."""
+        required = checked_required(_required_of(parameters), "upload_id", self._catalogue)
+        found = self.found(owner, self.criterion_of_parameters(parameters))
+        return [*map(selection(required), found)]
+
+    def visible(self, entry_id: str) -> Document:
+        """Return the entry whose files may be seen.
+
+        Raises
+        ------
+        NotFound
+            If there is none, or not for the asker.
+        """
+        document = self._visible(entry_id, "visible")
+        if document is None:
+            raise no_such_entry(_NOT_VISIBLE)
+        return document
 
     def entry(self, entry_id: str, parameters: Parameters) -> Json:
         """Answer ``GET entries/{entry_id}``."""
@@ -125,28 +156,28 @@ class Entries:
 
     def archives(self, body: Any) -> Json:
         """Answer ``POST entries/archive/query``; entries without an archive are left out."""
-        search = self._parsed_search(body, of_archives=True)
+        search = self._parsed_search(body, include=("entry_id", "upload_id", "parser_name"))
         given = body.get("required")
         given = "*" if given is None else given
         check_form(given)
-        if search.owner == "all":
-            raise refused(403, _ARCHIVES_OF_ALL)
-        answer = self._page(search, _criterion(search.query))
-        reader = RequiredReader(given, self._archives_to_follow())
-        read = (self._archive_answer(document, reader) for document in answer["data"])
+        check_not_all(search.owner)
+        answer = self._page(search, criterion_of(search.query))
+        read = map(self.archive_reader(given), answer["data"])
         return {**answer, "required": given, "data": [one for one in read if one]}
 
-    def _parsed_search(self, body: Any, *, of_archives: bool = False) -> _Search:
-        _object(body)
+    def archive_reader(self, required: Any) -> Callable[[Document], Json | None]:
+        """Return what makes of a found entry the answer about its archive, ``None`` if it has none."""
+        reader = RequiredReader(required, self._archives_to_follow())
+        return lambda document: self._archive_answer(document, reader)
+
+    def _parsed_search(self, body: Any, *, include: tuple[str, ...] | None = None) -> _Search:
+        """Return the search of a body; with ``include`` only these are returned of an entry."""
         problems: list[Problem] = []
-        owner = _owner(body.get("owner"), ["body", "owner"], problems)
-        query = body.get("query")
-        if query is not None and not isinstance(query, Mapping):
-            problems.append(not_an_object(["body", "query"], query))
+        owner, query = owner_and_query(body, problems)
         pagination = parse_pagination(body.get("pagination"), ["body", "pagination"], problems)
-        required: Required | None = Required(("entry_id", "upload_id", "parser_name"))
+        required: Required | None = Required(include)
         aggregations: Mapping[str, Asked] = {}
-        if not of_archives:
+        if include is None:
             required = parse_required(body.get("required"), ["body", "required"], problems)
             aggregations = parse_aggregations(body.get("aggregations", {}), problems)
         if problems:
@@ -223,18 +254,42 @@ class Entries:
 
         return find
 
-    def _criterion_of_parameters(self, parameters: Parameters) -> Criterion:
+    def criterion_of_parameters(self, parameters: Parameters) -> Criterion:
+        """Return what the parameters of an address ask for."""
         names = self._catalogue.names
         known = {name: self._catalogue.find(name) for name in names}
         types = {name: found.type for name, found in known.items() if found and found.searchable}
         many_all = {name for name, found in known.items() if found and found.all_by_default}
         try:
-            return parse_get_params(parameters, types=types.get, many_all=many_all, parse_json=_criterion)
+            return parse_get_params(parameters, types=types.get, many_all=many_all, parse_json=criterion_of)
         except QueryError as error:
             raise _refused_query(error) from error
 
 
-def _criterion(query: Any) -> Criterion:
+def owner_and_query(body: Any, problems: list[Problem]) -> tuple[str, Any]:
+    """Return whose entries a body asks for, and by which query; what is wrong is added to ``problems``."""
+    _object(body)
+    owner = owner_of(body.get("owner"), ["body", "owner"], problems)
+    query = body.get("query")
+    if query is not None and not isinstance(query, Mapping):
+        problems.append(not_an_object(["body", "query"], query))
+    return owner, query
+
+
+def check_not_all(owner: str) -> None:
+    """Refuse files and archives of entries that are not for everybody.
+
+    Raises
+    ------
+    RequestRefused
+        For the owner ``all`` (403).
+    """
+    if owner == "all":
+        raise refused(403, _CONTENT_OF_ALL)
+
+
+def criterion_of(query: Any) -> Criterion:
+    """Return what a query asks for; none asks for everything."""
     if query is None:
         return EVERYTHING
     try:
@@ -264,7 +319,19 @@ def _object(body: Any) -> None:
         raise malformed([not_an_object(["body"], body)])
 
 
-def _owner(given: Any, loc: Sequence[str], problems: list[Problem]) -> str:
+def _owner_and_paging(parameters: Parameters) -> tuple[str, Pagination]:
+    problems: list[Problem] = []
+    last = dict(parameters)
+    owner = owner_of(last.get("owner"), ["query", "owner"], problems)
+    paging = {name: last[name] for name in _PAGING if name in last}
+    pagination = parse_pagination(paging, ["query"], problems)
+    if problems:
+        raise malformed(problems)
+    return owner, pagination
+
+
+def owner_of(given: Any, loc: Sequence[str], problems: list[Problem]) -> str:
+    """Return the owner that was given, ``public`` if none was; what is wrong is added to ``problems``."""
     if given is None:
         return "public"
     if given not in OWNERS:

@@ -79,7 +79,7 @@ def parse_pagination(given: Any, loc: Sequence[str], problems: list[Problem]) ->
     if given.get("page_size", 10) is None:
         raise unforeseen("TypeError", "'<' not supported between instances of 'NoneType' and 'int'")
     found: list[Problem] = []
-    size = _integer(given.get("page_size", 10), [*loc, "page_size"], found)
+    size = integer_of(given.get("page_size", 10), [*loc, "page_size"], found)
     if size is not None and size < 0:
         found.append(
             problem("invalid_page_size", [*loc, "page_size"], "page_size must be >= 0", given["page_size"])
@@ -128,8 +128,8 @@ def page_of(
     return page, ordering.text(page[-1]) if has_next else None
 
 
-def _integer(value: Any, loc: Sequence[str], problems: list[Problem]) -> int | None:
-    """Return a whole number, also one written as text or with a zero fraction."""
+def integer_of(value: Any, loc: Sequence[str], problems: list[Problem]) -> int | None:
+    """Return a whole number, also one written as text or with a zero fraction; else a problem is added."""
     kind, why = "int_type", ""
     if isinstance(value, str):
         try:
@@ -154,7 +154,7 @@ def _text(value: Any, loc: Sequence[str], problems: list[Problem]) -> str | None
 
 
 def _page(value: Any, page_size: int, loc: Sequence[str], problems: list[Problem]) -> int | None:
-    page = None if value is None else _integer(value, loc, problems)
+    page = None if value is None else integer_of(value, loc, problems)
     if page is None:
         return None
     if page <= 0:
@@ -165,7 +165,7 @@ def _page(value: Any, page_size: int, loc: Sequence[str], problems: list[Problem
 
 
 def _offset(value: Any, page_size: int, loc: Sequence[str], problems: list[Problem]) -> int | None:
-    offset = None if value is None else _integer(value, loc, problems)
+    offset = None if value is None else integer_of(value, loc, problems)
     if offset is None:
         return None
     if offset < 0:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from nomadquery.errors import CacheError, InvalidRequest, NotSupported
-from nomadquery.http.message import Headers, Reply, Request
+from nomadquery.http.message import Request
+from nomadquery.local.answer import JSON, Answer, as_json
 from nomadquery.local.refusals import malformed, problem
 from nomadquery.local.routes import LocalDeployment
 from nomadquery.local.store import LocalStore
@@ -34,6 +35,8 @@ _API: Final = "/api/v1"
 _CENTRAL_PREFIX: Final = "/prod/v1"
 _ALIVE: Final = "I am, alive!"
 
+#: The header fields of a request that something depends on.
+_HEADERS: Final = ("range", "if-range", "content-type")
 #: Smaller answers are not worth compressing.
 _LEAST_COMPRESSED_BYTES: Final = 1000
 
@@ -86,35 +89,62 @@ class _Application:
     def _respond(self, http: HttpRequest) -> HttpResponse:
         from werkzeug.wrappers import Response as HttpResponse
 
-        reply = self._reply(http)
-        body, headers = reply.body, dict(reply.headers)
+        answer = self._answer(http)
+        headers = dict(answer.headers)
+        if headers["content-type"] != JSON or "content-disposition" in headers:
+            return HttpResponse(
+                _Blocks(answer), status=answer.status, headers=headers, direct_passthrough=True
+            )
+        body = b"".join(answer.blocks)
         if len(body) >= _LEAST_COMPRESSED_BYTES and http.accept_encodings.quality("gzip") > 0:
             body = gzip.compress(body, compresslevel=1, mtime=0)
             headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
-        return HttpResponse(body, status=reply.status, headers=headers)
+        return HttpResponse(body, status=answer.status, headers=headers)
 
-    def _reply(self, http: HttpRequest) -> Reply:
-        prefix = _CENTRAL_PREFIX if http.path.startswith(f"{_CENTRAL_PREFIX}/") else ""
-        path = http.path.removeprefix(prefix)
+    def _answer(self, http: HttpRequest) -> Answer:
+        address = str(http.environ["REQUEST_URI"])  # as it was sent: what is percent-encoded in it stays so
+        sent = address.partition("?")[0]
+        prefix = _CENTRAL_PREFIX if sent.startswith(f"{_CENTRAL_PREFIX}/") else ""
+        path = sent.removeprefix(prefix)
         api_base = f"{http.host_url.rstrip('/')}{prefix}{_API}"
         if path == "/alive":
-            return _json_reply(200, _ALIVE, http.url)
+            return as_json(_ALIVE)
         if not path.startswith(f"{_API}/"):
-            return _json_reply(404, {"detail": "Not Found"}, http.url)
+            return as_json({"detail": "Not Found"}, 404)
         body, refusal = _parsed_body(http.get_data())
         if refusal is not None:
-            return _json_reply(422, {"detail": refusal}, http.url)
+            return as_json({"detail": refusal}, 422)
         request = Request(
             http.method,
             path.removeprefix(f"{_API}/"),
             params=tuple(http.args.items(multi=True)),
             json=body,
+            headers=tuple((name, http.headers[name]) for name in _HEADERS if name in http.headers),
         )
         try:
-            return self._deployment.answer(request, api_base=api_base)
+            return self._deployment.respond(request, api_base=api_base)
         except CacheError as error:
             logger.exception("%s could not be answered", request)
-            return _json_reply(500, {"detail": str(error)}, http.url)
+            return as_json({"detail": str(error)}, 500)
+
+
+class _Blocks:
+    """The blocks of an answer, which are given back when the client goes; a failure cuts the answer short."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b""  # the head goes out before the first block is made, which may take its time
+        try:
+            yield from self._answer.blocks
+        except Exception as error:
+            logger.exception("an answer could not be sent to its end")
+            # The one kind of failure after which werkzeug sends nothing more: no page of words behind a zip.
+            raise ConnectionAbortedError("the answer was cut short") from error
+
+    def close(self) -> None:
+        self._answer.close()
 
 
 def _parsed_body(content: bytes) -> tuple[Any, Any]:
@@ -126,11 +156,6 @@ def _parsed_body(content: bytes) -> tuple[Any, Any]:
     except msgspec.DecodeError as error:
         found = problem("json_invalid", ["body", 0], "JSON decode error", {}, error=str(error))
         return None, malformed([found]).detail
-
-
-def _json_reply(status: int, content: Any, url: str) -> Reply:
-    headers = Headers({"content-type": "application/json"})
-    return Reply(status, headers, msgspec.json.encode(content), url)
 
 
 def _check_loopback(host: str) -> None:
@@ -162,5 +187,8 @@ def _quiet_handler(serving: Any) -> Any:
     class Handler(serving.WSGIRequestHandler):  # type: ignore[misc]  # werkzeug is imported late
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: ARG002
             logger.debug(message, *args)
+
+        def connection_dropped(self, error: BaseException, environ: Any = None) -> None:  # noqa: ARG002
+            self.close_connection = True  # nobody waits for the rest of an answer that was cut short
 
     return Handler

@@ -1,9 +1,9 @@
 """The entries of a local deployment: one SQLite file in a folder, or in memory.
 
-Search documents are kept as JSON, archives as compressed JSON. A process parses the
-documents once and keeps them until some process has written; a deployment of up to
-100,000 entries is meant. Any number of processes and threads may read; one writes at a
-time, and others wait for it.
+Search documents are kept as JSON, archives as compressed JSON; raw files lie beside them
+(`raw_store`). A process parses the documents once and keeps them until some process has
+written; a deployment of up to 100,000 entries is meant. Any number of processes and threads
+may read; one writes at a time, and others wait for it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ import msgspec
 from nomadquery.errors import CacheCorrupt, CacheError
 from nomadquery.local.database import FILE_NAME, errors_named, opened, opened_to_read
 from nomadquery.local.index import Document, Known, search_document, without_mail_addresses
+from nomadquery.local.raw_store import Content, RawStore
 from nomadquery.query.catalogue import catalogue_for
 
 _COMPRESSION: Final = 1  # three times faster than the usual 6, a tenth larger
 _LINES_AT_ONCE: Final = 200
+_RAW: Final = "raw"
 _UNFINISHED: Final = ".building-"
 _ABANDONED_AFTER_S: Final = 3600.0
 _NOBODY: Final[Known] = MappingProxyType({})
@@ -56,6 +58,7 @@ class LocalStore:
     def __init__(self, folder: Path | None = None, *, read_only: bool = False) -> None:
         self.folder = folder
         self.is_read_only = read_only
+        self.raw = RawStore(None if folder is None else folder / _RAW)
         self._lock = threading.RLock()
         self._loaded: tuple[int, dict[str, Document]] = (-1, {})
         self._connection: sqlite3.Connection | None = None
@@ -118,6 +121,38 @@ class LocalStore:
             entry_id: str | None = connection.execute(query, (upload_id, mainfile)).fetchone()[0]
         return entry_id
 
+    def uploads(self) -> dict[str, list[str]]:
+        """Return the ids of the entries of each upload, both in their order."""
+        query = "SELECT upload_id, entry_id FROM entries ORDER BY upload_id, entry_id"
+        found: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            for upload_id, entry_id in connection.execute(query):
+                found.setdefault(upload_id, []).append(entry_id)
+        return found
+
+    def documents_of(self, upload_id: str, *, most: int = -1) -> list[Document]:
+        """Return the search documents of the entries of an upload, in the order of their entry ids."""
+        query = "SELECT entry_id FROM entries WHERE upload_id = ? ORDER BY entry_id LIMIT ?"
+        with self._reading() as connection:
+            ids = [row[0] for row in connection.execute(query, (upload_id, most))]
+            documents = self.snapshot()[1]
+        return [documents[entry_id] for entry_id in ids]
+
+    def add_raw_files(self, upload_id: str, files: Mapping[str, Content] | Path) -> int:
+        """Make these (path → bytes or file), or all files below a folder, the raw files of an upload.
+
+        All of them arrive or none, in place of those that the upload had. Returns how many.
+
+        Raises
+        ------
+        CacheError
+            If the store cannot be written to, or the disk is full.
+        """
+        self._check_writable()
+        if isinstance(files, Path):
+            return self.raw.add_folder(upload_id, files)
+        return self.raw.add(upload_id, files)
+
     def add_archives(
         self, archives: Iterable[Mapping[str, Any]], *, people: Known = _NOBODY, datasets: Known = _NOBODY
     ) -> int:
@@ -169,6 +204,7 @@ class LocalStore:
                 self._connection.close()
             self._connection = None
             self._loaded = (-1, {})
+            self.raw.close()
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +221,13 @@ class LocalStore:
     def _place(self) -> str:
         return "memory" if self.folder is None else str(self.folder)
 
+    def _check_writable(self) -> None:
+        if self.is_read_only:
+            raise CacheError(
+                f"The local deployment in {self._place} cannot be written to. "
+                "Copy it into a folder of your own, or name another folder."
+            )
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, errors_named(self._place):
@@ -200,11 +243,7 @@ class LocalStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        if self.is_read_only:
-            raise CacheError(
-                f"The local deployment in {self._place} cannot be written to. "
-                "Copy it into a folder of your own, or name another folder."
-            )
+        self._check_writable()
         with self._lock, errors_named(self._place):
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
@@ -260,7 +299,16 @@ def build_store(folder: Path, fill: Callable[[LocalStore], object]) -> None:
             store._connected().execute("PRAGMA journal_mode = DELETE")
         with (unfinished / FILE_NAME).open("rb") as file:
             os.fsync(file.fileno())
+        if (unfinished / _RAW).exists():  # before the entries, whose file says that the store is whole
+            _move_files(unfinished / _RAW, folder / _RAW)
         (unfinished / FILE_NAME).replace(folder / FILE_NAME)
+
+
+def _move_files(source: Path, target: Path) -> None:
+    """Move the files of a folder into another one, in place of those with the same names."""
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        path.replace(target / path.name)
 
 
 class _IndexedSections(msgspec.Struct, omit_defaults=True):

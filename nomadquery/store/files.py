@@ -108,6 +108,14 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Return whether there is a file with exactly this content."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def copied(source: IO[bytes], target: IO[bytes] | None) -> tuple[int, str]:
     """Copy what is left of a stream (``None``: only read it); return its bytes and their SHA-256."""
     digest, size_bytes = hashlib.sha256(), 0

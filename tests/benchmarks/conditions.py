@@ -19,10 +19,15 @@ _MOST_BUFFERS: Final = 1_000  # the system takes 1,024
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a stub holds (``archives``: none, small, full), and its conditions; 0 or less is none."""
+    """What a stub holds (``archives``: none, small, full), and its conditions; 0 or less is none.
+
+    With ``raw_files`` it holds so many files of ``raw_bytes`` each, and their entries in place of others.
+    """
 
     entries: int = 10_000
     archives: str = "none"
+    raw_files: int = 0
+    raw_bytes: int = 1_000
     latency_s: float = 0.0
     rate_per_s: float = 0.0
     concurrent: int = 0

@@ -9,6 +9,9 @@ It knows ``GET info``, ``POST …/entries/query`` and ``POST …/entries/archive
 ``and``. Anything else is answered by 422, so that no benchmark measures what NOMAD would not have answered.
 Answers do not depend on ``required`` but for one thing: whoever asks only for ids and times gets only these.
 
+With ``--raw-files 5000 --raw-bytes 400000`` it answers all that a local deployment does, about one upload
+with these files (see `raw`), under the same conditions; bodies without a known length go out in chunks.
+
 Conditions are those between a client and NOMAD: latency before each answer (handshakes cost nothing, which
 flatters those who open many connections), a rate as of nginx' ``limit_req`` (a bucket that is full at
 first) and a number of requests at a time, beyond which the answer is an HTML 503, a share of failures
@@ -32,13 +35,15 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from nomadquery.http.message import Request
 from tests.benchmarks.conditions import Gate, Options, Pipe
 from tests.benchmarks.documents import IDENTIFYING, Kind
 from tests.benchmarks.index import Index, NotUnderstood, runs_of
+from tests.benchmarks.raw import open_raw
 from tests.benchmarks.stored import Part, default_folder, open_entries, open_stored
 
 API: Final = "/nomad-oasis/api/v1"
@@ -50,8 +55,9 @@ class Stub:
     """Answers requests, each connection in a thread of its own."""
 
     def __init__(self, options: Options, folder: Path) -> None:
-        kinds: list[Kind] = ["metadata", "listed"]
-        if options.archives != "none":
+        self._raw = open_raw(folder, options.raw_files, options.raw_bytes) if options.raw_files else None
+        kinds: list[Kind] = ["metadata", "listed"] if self._raw is None else []
+        if options.archives != "none" and kinds:
             kinds.append("full" if options.archives == "full" else "small")
         self._options = options
         self._index = Index(open_entries(options.entries))
@@ -93,8 +99,12 @@ class Stub:
                 case "lost":
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return False
-            if method == "GET" and path.endswith("/info"):
+            bare = path.partition("?")[0]
+            if method == "GET" and bare.endswith("/info"):
                 return self._give(connection, 200, _INFO)
+            if self._raw is not None:
+                return self._give_raw(connection, method, path, headers, body)
+            path = bare
             if method == "POST" and path.endswith("/entries/query"):
                 return self._give_page(connection, json.loads(body), headers, is_archive=False)
             if method == "POST" and path.endswith("/entries/archive/query"):
@@ -132,6 +142,37 @@ class Stub:
             return self._send(connection, 200, lines, stored.gzipped(runs, head, b"]}"))
         return self._send(connection, 200, lines, [head, *stored.parts(runs), b"]}"])
 
+    def _give_raw(
+        self, connection: socket.socket, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> bool:
+        """Send what a local deployment answers, block by block."""
+        bare, _, query = path.partition("?")
+        request = Request(
+            method,
+            bare.removeprefix(f"{API}/"),
+            params=tuple(parse_qsl(query, keep_blank_values=True)),
+            json=json.loads(body) if body else None,
+            headers=tuple(headers.items()),
+        )
+        assert self._raw is not None
+        answer = self._raw.respond(request, api_base=f"http://{headers.get('host', '')}{API}")
+        is_chunked = "content-length" not in answer.headers
+        fields = {**answer.headers, **({"transfer-encoding": "chunked"} if is_chunked else {})}
+        lines = "".join(f"{name}: {text}\r\n" for name, text in fields.items())
+        phrase = http.client.responses[answer.status]
+        head = f"HTTP/1.1 {answer.status} {phrase}\r\n{lines}\r\n".encode("latin-1")
+        try:
+            for block in answer.blocks:
+                parts = (b"%x\r\n" % len(block), block, b"\r\n") if is_chunked else (block,)
+                if block:
+                    self._gate.add("sent_bytes", self._pipe.send(connection, head, parts))
+                    head = b""
+            end = b"0\r\n\r\n" if is_chunked else b""
+            self._gate.add("sent_bytes", self._pipe.send(connection, head, (end,)))
+        finally:
+            answer.close()
+        return True
+
     def _give(self, connection: socket.socket, status: int, body: bytes | None = None) -> bool:
         """Send an answer of a few bytes, or the page by which a proxy says what went wrong."""
         if body is not None:
@@ -152,7 +193,7 @@ class Stub:
 
 
 def _read_request(asked: BinaryIO) -> tuple[str, str, dict[str, str], bytes] | None:
-    """Return method, path, headers and body; ``None`` where the client has gone."""
+    """Return method, address, headers and body; ``None`` where the client has gone."""
     first = asked.readline().decode().split()
     if not first:
         return None
@@ -160,7 +201,7 @@ def _read_request(asked: BinaryIO) -> tuple[str, str, dict[str, str], bytes] | N
     while line := asked.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return first[0], first[1].partition("?")[0], headers, asked.read(int(headers.get("content-length", 0)))
+    return first[0], first[1], headers, asked.read(int(headers.get("content-length", 0)))
 
 
 def _is_listing(asked: Mapping[str, Any]) -> bool:

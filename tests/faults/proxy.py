@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 from nomadquery.http.message import Request
 from nomadquery.local.routes import LocalDeployment
@@ -22,14 +23,20 @@ class Proxy(FaultServer):
         self.schedule = schedule
 
     def next_answer(self, received: Received) -> Answer:
-        self.received.append(received)
+        with self._lock:
+            self.received.append(received)
+            number = len(self.received)
+        path, _, query = received.path.removeprefix("/api/v1/").partition("?")
         request = Request(
             received.method,
-            received.path.removeprefix("/api/v1/"),
+            path,
+            params=tuple(parse_qsl(query, keep_blank_values=True)),
             json=json.loads(received.body) if received.body else None,
+            headers=tuple(received.headers.items()),
         )
         reply = self._deployment.answer(request, api_base=self.api_base)
-        return self.schedule(len(self.received), Answer(reply.status, reply.body))
+        headers = tuple((name, text) for name, text in reply.headers.items() if name != "content-length")
+        return self.schedule(number, Answer(reply.status, reply.body, headers))
 
     def pages(self) -> list[dict[str, object]]:
         """Return the ``pagination`` of each request for entries, in their order."""

@@ -50,12 +50,14 @@ class Answer:
     without a promised length; ``cut_gzip`` sends half of the compressed body as if it were whole;
     ``too_long`` promises more than the whole body and closes; ``too_short`` promises half of the body that
     it sends; ``surplus`` sends another whole answer, `NOTHING_FOUND`, that nobody asked for.
+    ``kept`` is how many bytes of the body arrive, where that need not be half of them.
     """
 
     status: int = 200
     body: bytes = b'{"ok": true}'
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
     fault: Fault | None = None
+    kept: int | None = None
 
 
 def as_json(content: Any, status: int = 200, **headers: str) -> Answer:
@@ -175,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def _give(self, answer: Answer) -> None:
-        body, half = answer.body, answer.body[: len(answer.body) // 2]
+        body = answer.body
+        half = body[: len(body) // 2 if answer.kept is None else answer.kept]
         match answer.fault:
             case "reset":
                 self._reset()

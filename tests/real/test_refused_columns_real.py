@@ -33,6 +33,10 @@ class CountingWire:
         self.n_sent += 1
         return self._wire.exchange(request, headers)
 
+    def open(self, request: Any, headers: Any) -> Any:
+        self.n_sent += 1
+        return self._wire.open(request, headers)
+
     def close(self) -> None:
         self._wire.close()
 

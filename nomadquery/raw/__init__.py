@@ -1,0 +1,1 @@
+"""Raw files in bulk: chosen, streamed, verified, resumed, and never outside their folder."""
