@@ -45,19 +45,19 @@ def test_the_zip_of_a_search_has_the_folders_of_its_entries(store: LocalStore) -
 @pytest.mark.parametrize(
     ("files", "names"),
     [
-        ({"glob_pattern": "*.xml"}, {"a/vasprun.xml", "b/vasprun.xml"}),
-        ({"glob_pattern": "INCAR"}, {"b/OLD_INCAR"}),
-        ({"glob_pattern": "*INCAR"}, {"b/OLD_INCAR"}),
-        ({"glob_pattern": "a/*"}, {"a/vasprun.xml", "a/OUTCAR"}),
-        ({"re_pattern": "^a/.*R$"}, {"a/OUTCAR"}),
-        ({"re_pattern": "CAR", "glob_pattern": "*.xml"}, {"a/OUTCAR", "b/OLD_INCAR"}),
-        ({"include_files": ["INCAR", "OUTCAR"], "re_pattern": "xml"}, {"a/OUTCAR", "b/OLD_INCAR"}),
-        ({"include_files": ["vasprun_xml"]}, set()),
+        ({"glob_pattern": "*.xml"}, ["a/vasprun.xml", "b/vasprun.xml"]),
+        ({"glob_pattern": "INCAR"}, ["b/OLD_INCAR"]),
+        ({"glob_pattern": "*INCAR"}, ["b/OLD_INCAR"]),
+        ({"glob_pattern": "a/*"}, ["a/vasprun.xml", "a/OUTCAR"]),
+        ({"re_pattern": "^a/.*R$"}, ["a/OUTCAR"]),
+        ({"re_pattern": "CAR", "glob_pattern": "*.xml"}, ["a/OUTCAR", "b/OLD_INCAR"]),
+        ({"include_files": ["INCAR", "OUTCAR"], "re_pattern": "xml"}, ["a/OUTCAR", "b/OLD_INCAR"]),
+        ({"include_files": ["vasprun_xml"]}, []),
     ],
     ids=str,
 )
 def test_files_are_chosen_by_patterns_and_names(
-    files: dict[str, Any], names: set[str], store: LocalStore
+    files: dict[str, Any], names: list[str], store: LocalStore
 ) -> None:
     """Names win over a regular expression, that over a glob; entries without a chosen file are not told."""
     found = members(post(store, "entries/raw/query", {"query": {"upload_id": UPLOAD}, "files": files}))
