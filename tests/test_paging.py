@@ -118,6 +118,33 @@ def test_entries_in_their_place_again_after_they_arrived_late(tmp_path: Path) ->
     assert entry_ids(a_search(wire, tmp_path).select("gap").page_size(2)) == ids(6)
 
 
+@pytest.mark.parametrize("path", ["entries/query", "entries/archive/query"])
+@pytest.mark.parametrize("column", ["{}.value", "{}[0:1].value"])
+def test_a_large_answer_with_damaged_letters_is_asked_for_again(
+    tmp_path: Path, path: str, column: str
+) -> None:
+    """A name that is none any more would be a value that is not there."""
+    wire = CountedWire(a_filled_store(ids(3)))
+    damaged: list[Reply] = []
+
+    def damage(request: Request, reply: Reply) -> Reply:
+        start = reply.body.rfind(b'"value"')
+        if request.path != path or start < 0 or damaged:
+            return reply
+        body = reply.body[:start] + b'"val\xffe"' + reply.body[start + 7 : -1] + b" " * 3_000_000 + b"}"
+        damaged.append(replace(reply, body=body))
+        return damaged[0]
+
+    wire.change = damage
+    section = "run.calculation" if "archive" in path else "results.properties.electronic.band_gap"
+    inner = column.replace(".value", ".energy.total.value") if "archive" in path else column
+    found = list(a_search(wire, tmp_path).select(x=inner.format(section)).rows())
+    assert damaged
+    assert found == list(
+        a_search(CountedWire(wire.store), tmp_path / "other").select(x=inner.format(section)).rows()
+    )
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -25,6 +25,7 @@ GAP = "results.properties.electronic.band_gap"
 TEXTS = {
     "published": "published",
     "uploaded": "upload_create_time",
+    "processed": "last_processing_time",
     "elements": "results.material.elements",
     "n_elements": "results.material.n_elements",
     "gaps": f"{GAP}.value in eV",
@@ -157,6 +158,7 @@ def a_document(**more: Any) -> dict[str, Any]:
     return {
         "published": True,
         "upload_create_time": "2024-01-02T03:04:05.678900+00:00",
+        "last_processing_time": "2024-01-02T03:04:05+00:00",
         "main_author": {"name": "Ada", "user_id": "x"},
         "results": {
             "material": {"elements": ["O", "Ti"], "n_elements": 2, "unknown": {"a": 1}},

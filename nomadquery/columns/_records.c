@@ -22,8 +22,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if PY_BIG_ENDIAN
-#error "Arrow's buffers are little-endian; without this module pages are read by Arrow itself."
+#if PY_BIG_ENDIAN || !defined(__SIZEOF_INT128__)
+#error "This is for GCC or Clang on little-endian 64-bit machines; without it pages are read by Arrow itself."
 #endif
 
 enum { STRUCT, LIST, TEXT, INTEGER, NUMBER, BOOLEAN, JSON };
@@ -33,6 +33,7 @@ static const char *const KINDS[] = {"struct", "list", "text", "integer", "number
 #define MOST_DEPTH 256
 #define FIRST_POWER (-342)
 #define LAST_POWER 308
+#define MOST_POWER 100000000000000000 /* more than the digits of any text can make up for */
 
 static uint64_t powers_of_five[LAST_POWER - FIRST_POWER + 1][2]; /* the upper 128 bits of each, upper half first */
 static int has_powers = 0;
@@ -376,7 +377,7 @@ static int take_number(Text *text, Number *number) {
         if (at < end && (*at == '-' || *at == '+')) is_negative = *at++ == '-';
         if (!is_digit(at, end)) return wrong(text, "a number is cut off");
         for (; is_digit(at, end); at++)
-            if (given < 100000) given = 10 * given + (*at - '0');
+            if (given < MOST_POWER) given = 10 * given + (*at - '0');
         power += is_negative ? -given : given;
         number->is_integer = 0;
     }
@@ -498,9 +499,11 @@ static int put_number(Text *text, Column *column) {
         spelled[length] = 0;
         PyEval_RestoreThread(text->others);
         value = PyOS_string_to_double(spelled, NULL, NULL);
+        int is_short = PyErr_Occurred() != NULL; /* of memory: the grammar was held to */
         PyErr_Clear();
         text->others = PyEval_SaveThread();
         free(longer);
+        if (is_short) return -1;
         if (!(value <= 1.7976931348623157e308 && value >= -1.7976931348623157e308))
             return wrong(text, "a number that is too large");
     }

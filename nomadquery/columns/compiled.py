@@ -188,10 +188,6 @@ class Opened(Mapping[str, Mapping[str, Any]]):
     def __contains__(self, entry_id: object) -> bool:
         return entry_id in self._items
 
-    def item(self, entry_id: str) -> Json | None:
-        """Return the JSON of an entry, ``None`` where it is not there."""
-        return self._items.get(entry_id)
-
     def n_bytes(self, entry_id: str) -> int:
         """Return the size of an entry's JSON, 0 where it is not there."""
         item = self._items.get(entry_id)

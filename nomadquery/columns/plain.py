@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 _Tree = dict[str, Any]
 
 
-#: Read of each entry of the index beside the columns.
-_IDENTIFYING: Final = ("entry_id", "upload_id", "last_processing_time", "last_edit_time")
+#: Read of each entry of the index beside the columns: the id, and the times that pin it.
+_TIMES: Final = ("last_processing_time", "last_edit_time")
+_IDENTIFYING: Final = ("entry_id", *_TIMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Plain:
             return None
         if any(array is None for array in arrays):
             return None
-        processed, edited = (found.columns.get(name) for name in _IDENTIFYING[2:])
+        processed, edited = (found.columns.get(name) for name in _TIMES)
         return Read(found.columns["entry_id"], arrays, processed, edited, found.texts, found.pagination)
 
     def _array(self, page: Mapping[str, pa.Array], column: PlannedColumn) -> pa.Array | None:
@@ -188,7 +189,8 @@ def compiled_plain(
         is_known = known is not None and known.target is None and column.schema is None
         if not (is_plain and is_known and known is not None and known.kind in _KINDS):
             return None
-        if not (is_swept(column, layout) and _enter(tree, column.names, (known.kind, len(known.shape)))):
+        leaf: tuple[Kind, int] = ("text" if known.kind == "date" else known.kind, len(known.shape))
+        if not (is_swept(column, layout) and _enter(tree, column.names, leaf)):
             return None
         repeats.update(_repeating(column.names, layout))
     fields = _fields(tree, "", frozenset(repeats))
@@ -229,7 +231,6 @@ def _fields(tree: Mapping[str, Any], section: str, repeats: frozenset[str]) -> l
         "integer": pa.int64(),
         "number": pa.float64(),
         "boolean": pa.bool_(),
-        "date": pa.string(),
     }
     fields = []
     for name, below in tree.items():

@@ -91,7 +91,10 @@ def _compiled(fields: Sequence[pa.Field], texts: Sequence[str]) -> Any:
         programs[name] = ("json", programs[name]) if name in kinds else ("json",)
     _give_powers()
     entry = ("struct", *((name, programs[name]) for name in names))
-    reader = _records.Reader(("struct", ("pagination", ("json",)), ("data", ("list", entry))))
+    try:
+        reader = _records.Reader(("struct", ("pagination", ("json",)), ("data", ("list", entry))))
+    except ValueError:  # thousands of names, or one that JSON would escape
+        return _by_arrow(fields, texts)
 
     def read(body: bytes) -> Found | None:
         try:

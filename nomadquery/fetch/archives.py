@@ -58,9 +58,9 @@ _NOT_GIVEN: Final = "there is no such entry, or it may not be read"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Archives of some entries: the answer that brought them, or a JSON list; and what was read of it."""
+    """Archives of some entries: a JSON list; or the whole answer, and what was read of it as columns."""
 
-    content: Reply | bytes
+    content: Reply | msgspec.Raw | bytes
     read: Read | None = None
 
     def items(self) -> list[msgspec.Raw]:
@@ -247,7 +247,7 @@ class ArchiveReader:
         def ask() -> tuple[Page, Part]:
             reply = self.send(request)
             page, read = parsed(reply, self.plain if is_whole else None)
-            return page, Part(reply, read)
+            return page, Part(page.data if read is None else reply, read)
 
         return readable(ask)
 

@@ -7,6 +7,7 @@ stay bytes (`msgspec.Raw`), so that a decoder can read them column by column.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,10 +35,12 @@ __all__ = [
     "get_entry",
     "get_schema",
     "info",
+    "items_of_list",
     "parse_aggregations",
     "parse_entries_page",
     "parse_entry",
     "parse_info",
+    "parse_pagination",
     "parse_schema",
     "parse_terms",
     "parse_user",
@@ -56,6 +59,9 @@ EVERY_ENTRY: Final[Mapping[str, Any]] = {}
 
 #: The name of the one aggregation of `terms_query` in its answer.
 _TERMS_NAME = "values"
+
+#: Of a body that is held to UTF-8, at once.
+_PIECE_BYTES: Final = 1 << 16
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -409,6 +415,7 @@ def _page_answer(reply: Reply) -> _PageAnswer:
 
     The entries keep them, for whoever reads these one by one.
     """
+    _check_encoding(reply.body)
     try:
         answer = _decoded(reply, _PageAnswer, "a page of entries")
     except ResponseFormatError:
@@ -422,6 +429,19 @@ def _page_answer(reply: Reply) -> _PageAnswer:
             return _with_list(_PageAnswer(paging, data))
         raise
     return _with_list(answer)
+
+
+def _check_encoding(body: bytes) -> None:
+    """Hold a body to UTF-8 piece by piece: what msgspec cuts out it has not looked at."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(body), _PIECE_BYTES):
+            decoder.decode(body[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ResponseFormatError(f"NOMAD's answer is not a page of entries: {error}.") from error
 
 
 def _with_list(answer: _PageAnswer) -> _PageAnswer:
