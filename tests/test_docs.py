@@ -17,6 +17,7 @@ import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,12 @@ def names_of_bad_input() -> dict[str, Any]:
     return names
 
 
+@cache
+def shared_names() -> dict[str, Any]:
+    """Return these names, made once: what raises an error leaves them as they are."""
+    return names_of_bad_input()
+
+
 def what_comes(code: str, names: dict[str, Any]) -> tuple[str, str]:
     """Return class and words of the error, or of the warning, that a line of code gives."""
     with warnings.catch_warnings(record=True) as caught:
@@ -309,7 +316,7 @@ def assert_documented(documented: str, came: tuple[str, str]) -> None:
 @pytest.mark.usefixtures("reader", "offline")
 def test_what_is_typed_wrongly_gives_what_is_documented(code: str, documented: str) -> None:
     """Class and words are those of the tables but the last."""
-    assert_documented(documented, what_comes(code, names_of_bad_input()))
+    assert_documented(documented, what_comes(code, dict(shared_names())))
 
 
 @pytest.mark.parametrize("row", AROUND, ids=lambda row: str(row[0]))
