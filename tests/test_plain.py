@@ -86,7 +86,7 @@ def is_same(rows: Any, expected: Any) -> bool:
     return [repr(row) for row in rows.to_pylist()] == [repr(row) for row in expected.to_pylist()]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(column_documents().flatmap(changed_somewhere), max_size=6))
 @example([{"results": None}, {"results": {"properties": {"electronic": {"band_gap": None}}}}])
 @example([{"results": {"properties": {"electronic": {"band_gap": [None, {"value": 1}, {}]}}}}, {}])
@@ -118,7 +118,7 @@ ARCHIVED = {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(run_archives().flatmap(changed_somewhere), max_size=5))
 def test_whatever_stands_in_archives_it_says_the_same_or_nothing(archives: list[Any]) -> None:
     """Positions, first and last, arrays, lists of lists."""
@@ -211,7 +211,7 @@ edits = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(edits, max_size=4), st.booleans())
 def test_pins_of_a_page_are_those_of_its_entries(documents: list[Any], is_edited: bool) -> None:
     """However the page was read, an entry has the same digest: locks go from machine to machine."""
