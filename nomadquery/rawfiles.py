@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
@@ -19,9 +19,10 @@ from nomadquery.raw.download import Downloader
 from nomadquery.raw.files import Choice, RawFile, bytes_of, chosen, matches, size_words
 from nomadquery.raw.names import Layout
 from nomadquery.raw.parallel import Here, map_files, portions
-from nomadquery.raw.placing import Places, here_already, places_of, taken_by_others
+from nomadquery.raw.placing import places_of
 from nomadquery.raw.plan import RawPlan, Route, plan_legs, wholes_of
 from nomadquery.raw.reports import Lost, downloaded_frame, incomplete, listed_frame, manifest_facts
+from nomadquery.raw.targets import Found, Loose, Target, packed_target
 from nomadquery.rawsources import Listed, RawSource
 from nomadquery.store.downloads import DownloadFolder, Record
 from nomadquery.store.files import remove_folder, temporary_folder
@@ -67,6 +68,7 @@ class RawFiles:
         dest: str | Path | None = None,
         *,
         layout: Layout = "entry",
+        unpack: bool = True,
         route: Route | None = None,
         decompress: bool = False,
         verify: bool = False,
@@ -76,13 +78,14 @@ class RawFiles:
         Only the list of files is asked for. With a ``dest`` also what is there already, and the room on its
         disk; the other parameters are those of `download`.
         """
+        _check_options(layout, unpack=unpack, decompress=decompress)
         if dest is None:
             listed, files = self._found()
             legs = plan_legs(files, wholes_of(listed.files, listed.published), route=route)
             return RawPlan(legs, missing=listed.missing, choice=str(self._choice))
         folder = DownloadFolder(Path(dest).expanduser())
-        places = places_of(self._found()[1], _checked_layout(layout), decompress=decompress)
-        return self._planned(folder, places, route=route, verify=verify)[0]
+        target = _target(folder, self._found()[1], layout, unpack=unpack, decompress=decompress)
+        return self._planned(target, route=route, verify=verify)[0]
 
     # -- getting it ------------------------------------------------------------------------
 
@@ -91,6 +94,7 @@ class RawFiles:
         dest: str | Path,
         *,
         layout: Layout = "entry",
+        unpack: bool = True,
         decompress: bool = False,
         verify: bool = False,
         route: Route | None = None,
@@ -113,8 +117,13 @@ class RawFiles:
             ``"entry"``: ``<entry_id>/<name>``, files that entries share for each of them; ``"upload"``:
             ``<upload_id>/<path>``; ``"flat"``: ``<name>``. Names that some system cannot hold are changed by
             rule, and those that lead elsewhere refused; see `nomadquery.raw.names`.
+        unpack : bool
+            ``False``: the files of each upload stay packed, in ``<upload_id>.zip`` whatever the layout, at
+            their paths in the upload. Members are stored as they are; the same files give the same bytes.
+            A zip of an earlier download keeps its members and gets those that it lacks. It is made when all
+            of its files are here, which needs its size on the disk once more.
         decompress : bool
-            Unpack ``.gz``, ``.xz`` and ``.bz2`` on the way.
+            Unpack ``.gz``, ``.xz`` and ``.bz2`` on the way; not into a zip.
         verify : bool
             Read what is there already and compare its SHA-256, not only size and time.
         route : {"files", "batches", "upload"}, optional
@@ -130,10 +139,14 @@ class RawFiles:
         -------
         pandas.DataFrame
             ``entry_id``, ``upload_id``, ``path`` (in NOMAD), ``local_path``, ``size_bytes`` (of the local
-            file), ``sha256``; one row for each local file, in the order of their names.
+            file), ``sha256``; one row for each local file, in the order of their names. With
+            ``unpack=False`` one row for each member of a zip: ``local_path`` is the zip, ``path`` what the
+            member is called in it, ``size_bytes`` and ``sha256`` are those of the member.
 
         Raises
         ------
+        QueryError
+            If an option is none, or ``decompress=True`` is to go into a zip; before anything is asked.
         IncompleteResult, DownloadTruncated
             After all others have come, if files could not be had: gone, not permitted, of another size than
             listed, without a safe name. ``error.missing`` names them as ``upload_id/path`` (and entries
@@ -141,21 +154,24 @@ class RawFiles:
         CacheError
             If the disk is full or too small, or the folder cannot be written.
         """
+        _check_options(layout, unpack=unpack, decompress=decompress)
         n_places = self._checked_places(max_workers)
         folder = DownloadFolder(Path(dest).expanduser())
         listed, files = self._found()
-        places = places_of(files, _checked_layout(layout), decompress=decompress)
+        target = _target(folder, files, layout, unpack=unpack, decompress=decompress)
+        records: list[Record] = []
         with folder.lock():
-            plan, here = self._planned(folder, places, route=route, verify=verify)
+            plan, found = self._planned(target, route=route, verify=verify)
             _check_room(folder, plan)
             with Progress(progress, "raw files", "files") as bar:
-                done, stopped = self._downloader(folder, places, bounds).run(
+                done, stopped = self._downloader(target, bounds).run(
                     plan.legs, n_places=n_places, show=bar.show
                 )
-            records = [*(record for some in here.values() for record in some), *done.records]
             lost = Lost({**plan.refused, **done.failed}, listed.missing, frozenset(done.cut), stopped)
-            if not isinstance(stopped, CacheError) and (done.records or not folder.facts()):
-                self._note(folder, listed, records, is_complete=not lost)
+            if not isinstance(stopped, CacheError):
+                records = target.kept(found, done)
+                if folder.has_news() or not folder.facts():
+                    self._note(folder, listed, records, is_complete=not lost)
         if not files and not listed.missing:
             self._warn_of_nothing(listed)
         if isinstance(stopped, CacheError) or (stopped is not None and not records):
@@ -273,10 +289,16 @@ class RawFiles:
     def _facts(self, listed: Listed) -> dict[str, Any]:
         return {**listed.facts, "choice": str(self._choice)}
 
-    def _downloader(self, folder: DownloadFolder, places: Places, bounds: Bounds | None) -> Downloader:
+    def _downloader(self, target: Target, bounds: Bounds | None) -> Downloader:
         session = self._source.session
         return Downloader(
-            session.open, folder, places, self._source.owner, session.release(), utc_now, bounds or Bounds()
+            session.open,
+            target.into,
+            target.places,
+            self._source.owner,
+            session.release(),
+            utc_now,
+            bounds or Bounds(),
         )
 
     def _brought(
@@ -288,13 +310,13 @@ class RawFiles:
         n_done = 0
         with Progress(progress, "raw files", "files") as bar:
             for portion in portions(files):
-                some = places.only(portion)
+                some = Loose(folder, places.only(portion))
                 with folder.lock():
-                    plan, here = self._planned(folder, some, route=None, verify=False)
+                    plan, found = self._planned(some, route=None, verify=False)
                     _check_room(folder, plan)
-                    fetch = self._downloader(folder, some, None)
+                    fetch = self._downloader(some, None)
                     done, stopped = fetch.run(plan.legs, n_places=self._source.n_places, show=_show_nothing)
-                    records = [*(record for one in here.values() for record in one), *done.records]
+                    records = some.kept(found, done)
                     if keep and done.records:
                         self._note(folder, listed, records, is_complete=False)
                 if stopped is not None:
@@ -306,24 +328,21 @@ class RawFiles:
                 for file in portion:
                     yield Here(file, local.get((file.upload_id, file.path)), why.get(file))
 
-    def _planned(
-        self, folder: DownloadFolder, places: Places, *, route: Route | None, verify: bool
-    ) -> tuple[RawPlan, Mapping[RawFile, Sequence[Record]]]:
-        """Return the plan of a download into a folder, and the records of what is there."""
+    def _planned(self, target: Target, *, route: Route | None, verify: bool) -> tuple[RawPlan, Found]:
+        """Return the plan of a download, and what is there already."""
         listed, _ = self._found()
-        records = folder.records()
-        here = here_already(folder, places, records, verify=verify)
-        taken = taken_by_others(folder, places, records)
-        wanted = [one for one in places.of if one not in here and one not in taken]
+        found = target.found(verify=verify)
+        wanted = [one for one in target.places.of if one not in found.here and one not in found.taken]
         plan = RawPlan(
             plan_legs(wanted, wholes_of(listed.files, listed.published), route=route),
-            here=tuple(here),
-            refused={**places.refused, **taken},
+            here=tuple(found.here),
+            refused={**target.places.refused, **found.taken},
             missing=listed.missing,
-            free_bytes=folder.free_bytes(),
+            free_bytes=target.folder.free_bytes(),
+            packing_bytes=target.packing_bytes(found),
             choice=str(self._choice),
         )
-        return plan, here
+        return plan, found
 
     def _note(
         self, folder: DownloadFolder, listed: Listed, records: Sequence[Record], *, is_complete: bool
@@ -332,7 +351,8 @@ class RawFiles:
         ours = sorted({one.upload_id for one in records})
         download = {**self._facts(listed), "downloaded_at": utc_now()}
         facts = manifest_facts(folder.facts(), download, {one: listed.uploads.get(one, {}) for one in ours})
-        known = {**folder.records(), **{one.local_path: one for one in records}}
+        before = [one for some in folder.known().values() for one in some]
+        known = {(one.local_path, one.path): one for one in (*before, *records)}
         folder.write_manifest(known.values(), facts, is_complete=is_complete)
 
     def _remote(self, path: str) -> remote.RemoteFile:
@@ -397,7 +417,7 @@ class RawFiles:
 def _check_room(folder: DownloadFolder, plan: RawPlan) -> None:
     if plan.is_too_large:
         raise CacheError(
-            f"{size_words(plan.n_bytes)} are to be fetched, and the disk of {folder.folder} has "
+            f"{size_words(plan.room_bytes)} of room are needed, and the disk of {folder.folder} has "
             f"{size_words(plan.free_bytes or 0)} free. Make room, or choose fewer files or another folder."
         )
 
@@ -406,10 +426,22 @@ def _show_nothing(_n_done: int, _n_total: int) -> None:
     """The bar counts whole portions."""
 
 
-def _checked_layout(layout: Layout) -> Layout:
+def _check_options(layout: Layout, *, unpack: bool, decompress: bool) -> None:
     if layout not in _LAYOUTS:
         raise QueryError(f"layout is one of {', '.join(_LAYOUTS)}, not {layout!r}.")
-    return layout
+    if decompress and not unpack:
+        raise QueryError(
+            "decompress=True unpacks .gz, .xz and .bz2 on the way to files of their own; with unpack=False "
+            "they stay in a zip as they are. Leave one of the two out."
+        )
+
+
+def _target(
+    folder: DownloadFolder, files: Sequence[RawFile], layout: Layout, *, unpack: bool, decompress: bool
+) -> Target:
+    if not unpack:
+        return packed_target(folder, files)
+    return Loose(folder, places_of(files, layout, decompress=decompress))
 
 
 def _literal(path: str) -> str:

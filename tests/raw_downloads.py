@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nomadquery.errors import NomadError
+from nomadquery.errors import CacheError, NomadError
 from nomadquery.raw.bounds import Bounds
 from nomadquery.raw.download import Done, Downloader
 from nomadquery.raw.files import RawFile
@@ -13,7 +13,8 @@ from nomadquery.raw.listing import ListedEntry, list_entries
 from nomadquery.raw.names import Layout
 from nomadquery.raw.placing import here_already, places_of, taken_by_others
 from nomadquery.raw.plan import Route, plan_legs, wholes_of
-from nomadquery.store.downloads import OWN_NAMES, DownloadFolder
+from nomadquery.raw.targets import packed_target
+from nomadquery.store.downloads import OWN_NAMES, DownloadFolder, Record
 from tests.faults.clock import Clock
 from tests.faults.connection import connected
 from tests.faults.raw import RawServer, Uploads
@@ -75,6 +76,33 @@ def downloaded(
     return done, stopped
 
 
+def packed(
+    server: RawServer,
+    dest: Path,
+    *,
+    files: list[RawFile] | None = None,
+    route: Route | None = None,
+    n_places: int = 0,
+    verify: bool = False,
+) -> tuple[list[Record], Done, NomadError | None]:
+    """Fetch what is missing of the files, and pack it: the records of what is in zips then."""
+    wanted = listed_files(server.uploads) if files is None else files
+    folder = DownloadFolder(dest)
+    published = {one: one not in server.uploads.unpublished for one in server.uploads.files}
+    with connected(server, Clock()) as transport, folder.lock():
+        target = packed_target(folder, wanted)
+        found = target.found(verify=verify)
+        missing = [one for one in target.places.of if one not in found.here and one not in found.taken]
+        fetch = Downloader(
+            transport.open, target.into, target.places, "public", "2.0.0", lambda: "2026-11-28T00:00:00+00:00"
+        )
+        legs = plan_legs(missing, wholes_of(wanted, published), route=route)
+        done, stopped = fetch.run(legs, n_places=n_places, show=lambda *_: None)
+        done.failed.update({**target.places.refused, **found.taken})
+        records = [] if isinstance(stopped, CacheError) else target.kept(found, done)
+    return records, done, stopped
+
+
 def on_disk(dest: Path) -> dict[str, bytes]:
     """Return the files below a folder by their paths, but for the library's own."""
     found = {}
@@ -97,4 +125,4 @@ def entries_of(uploads: Uploads) -> list[ListedEntry]:
     return [ListedEntry(one, *place) for one, place in uploads.mainfiles.items()]
 
 
-__all__ = ["by_upload", "downloaded", "entries_of", "list_entries", "listed_files", "on_disk"]
+__all__ = ["by_upload", "downloaded", "entries_of", "list_entries", "listed_files", "on_disk", "packed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_files_are_downloaded_and_planned(shell: Shell) -> None:
     assert code == 0
     assert "to fetch  1 files, 70 B" in out.decode()
     assert "here      3 files" in out.decode()
+
+
+def test_files_stay_packed_where_that_is_wanted(shell: Shell) -> None:
+    """One zip for the upload; `plan` compares with it, and unpacking something into it is wrong use."""
+    data = shell.home / "data"
+    code, _, err = ask(shell, "download", data, "--include", "*.xml", "--no-unpack", "--no-progress")
+    assert (code, err) == (0, f"3 files, 9,003 bytes in {data}\n")
+    with zipfile.ZipFile(data / "upload-1.zip") as packed:
+        found = {name: packed.read(name) for name in packed.namelist()}
+    expected = {path: content for path, content in FILES.items() if path.endswith(".xml")}
+    assert found == {**expected, "c/vasprun.xml": b"c"}
+    code, out, _ = ask(shell, "plan", "--into", data, "--no-unpack")
+    assert code == 0
+    assert "to fetch  1 files, 70 B" in out.decode()
+    assert "packing   9.07 kB more" in out.decode()
+    assert ask(shell, "download", data, "--no-unpack", "--decompress")[0] == 2
 
 
 def test_a_file_or_its_end_is_printed(shell: Shell) -> None:

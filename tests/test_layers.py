@@ -32,7 +32,8 @@ FLOORS: tuple[tuple[str, str], ...] = (
     ),
     (
         "store",
-        "files shared journal merging manifests pins tables assembling view archives cache packs downloads",
+        "files shared journal merging manifests pins tables assembling view archives cache packs downloads "
+        "zips",
     ),
     ("http", "message deployment lanes bucket pace auth transport endpoints raw_endpoints aggregations"),
     (
@@ -44,7 +45,7 @@ FLOORS: tuple[tuple[str, str], ...] = (
     (
         "raw",
         "files names bounds zip_records sources zip_members unpack compressed listing plan stored placing "
-        "aside download reports remote parallel",
+        "aside download targets reports remote parallel",
     ),
     (
         "local",
@@ -71,7 +72,7 @@ NETWORK_ROOMS = {"http.transport", "local.server"}
 #: `store.shared` changes a note in place: nobody would wait for a whole new file at each request. A
 #: journal is added to.
 WRITING_ROOMS = {"store.files", "store.shared", "store.journal", "store.tables", "store.cache"}
-WRITING_ROOMS |= {"store.packs", "store.downloads"}
+WRITING_ROOMS |= {"store.packs", "store.downloads", "store.zips"}
 WRITING_ROOMS |= {"local.store", "local.database"}
 WRITING_CALLS = {"write_text", "write_bytes", "unlink", "rmtree", "mkstemp", "mkdtemp", "TemporaryFile"}
 WRITING_CALLS |= {

@@ -15,12 +15,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomadquery.errors import CacheError, ServerFailure, Unreachable
+from nomadquery.http import transport
+from nomadquery.http.message import Request
+from nomadquery.http.transport import RequestsWire
 from nomadquery.raw.bounds import Bounds
 from nomadquery.raw.download import BLOCK_BYTES
 from nomadquery.raw.names import Layout
@@ -131,6 +135,26 @@ def test_a_cut_file_goes_on_at_the_byte(tmp_path: Path, fault: Fault) -> None:
     assert first == 0
     assert len(content) // 2 - BLOCK_BYTES <= second <= len(content) // 2
     assert on_disk(tmp_path) == {"u/OUTCAR": content}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_stream_that_stalls_is_gone_on_with(
+    tmp_path: Path, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a bounded silence, whatever the server may take to prepare a zip."""
+    real = transport.RequestsWire._begun
+
+    def impatient(wire: RequestsWire, request: Request, *where: Any, **how: Any) -> Any:
+        return real(wire, replace(request, silence_s=0.2), *where, **how)
+
+    monkeypatch.setattr(transport.RequestsWire, "_begun", impatient)
+    began_s = time.monotonic()
+    stall = first_time(lambda answer: replace(answer, fault="stall") if answer.body else answer)
+    with serving(spoil=stall) as server:
+        done, stopped = downloaded(server, tmp_path, route=route)
+    assert (done.failed, stopped) == ({}, None)
+    assert time.monotonic() - began_s < 8
+    assert sorted(on_disk(tmp_path).values()) == sorted(by_upload(WORLD).values())
 
 
 @pytest.mark.parametrize("route", ["batches", "upload"])

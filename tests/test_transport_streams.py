@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -117,6 +119,51 @@ def test_a_file_that_ends_early_is_never_taken_for_whole(
     assert CONTENT.startswith(arrived)
     assert len(server.received) == 1
     assert clock.pauses == []
+
+
+@pytest.mark.parametrize("fault", ["stall", "stall_at_the_last"])
+def test_a_file_that_stalls_is_given_up_after_a_bounded_silence(
+    server: FaultServer, connect: Connect, fault: str
+) -> None:
+    """However long the server may take before it begins: what came is given, then it is said."""
+    server.will_answer(Answer(body=CONTENT, headers=BINARY, fault=fault))  # type: ignore[arg-type]  # of a list
+    arrived, began_s = b"", time.monotonic()
+    request = replace(FILE, timeout_s=300.0, silence_s=0.2)
+    with (
+        pytest.raises(Unreachable, match=r"nothing more came for 0\.2 s") as caught,
+        connect().open(request) as stream,
+    ):
+        while piece := stream.read(1000):
+            arrived += piece
+    assert caught.value.is_timeout
+    assert time.monotonic() - began_s < 5
+    assert arrived == CONTENT[: len(CONTENT) // 2]
+
+
+def test_a_server_may_take_longer_to_begin_than_within_its_answer(
+    server: FaultServer, connect: Connect
+) -> None:
+    """Preparing a zip takes minutes in silence; a short limit within the answer does not end that."""
+    server.script(late(WHOLE, 0.5) for _ in range(1))
+    with connect().open(replace(FILE, timeout_s=10.0, silence_s=0.1)) as stream:
+        assert rest_of(stream) == CONTENT
+    assert len(server.received) == 1
+
+
+def test_the_limit_within_an_answer_ends_with_it(server: FaultServer, connect: Connect) -> None:
+    """The next answer on the same connection may take its own time to begin."""
+    server.script(late(WHOLE, pause_s) for pause_s in (0, 0.5))
+    transport = connect()
+    for silence_s in (0.1, 60.0):
+        with transport.open(replace(FILE, silence_s=silence_s)) as stream:
+            assert rest_of(stream) == CONTENT
+    assert len(server.received) == 2
+
+
+def late(answer: Answer, pause_s: float) -> Answer:
+    """Return an answer after a pause, before anything of it is sent."""
+    time.sleep(pause_s)
+    return answer
 
 
 def test_a_connection_works_again_after_a_file_was_left_half_read(

@@ -80,6 +80,9 @@ layout_option = click.option(
     default="entry",
     help="ENTRY_ID/NAME (the default), UPLOAD_ID/PATH, or NAME.",
 )
+packed_option = click.option(
+    "--no-unpack", "packed", is_flag=True, help="One zip for each upload, in place of the layout."
+)
 route_option = click.option("--route", type=click.Choice(ROUTES), help="The way to go; else the cheapest.")
 decompress_option = click.option("--decompress", is_flag=True, help="Unpack .gz, .xz and .bz2.")
 verify_option = click.option(
@@ -111,6 +114,7 @@ def list_files(*, question: Question, chosen: Chosen, asked: Asked, output: Outp
 @chosen_options
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="The folder to compare with.")
 @layout_option
+@packed_option
 @route_option
 @decompress_option
 @verify_option
@@ -121,6 +125,7 @@ def plan(
     chosen: Chosen,
     into: Path | None,
     layout: Layout,
+    packed: bool,
     route: Route | None,
     decompress: bool,
     verify: bool,
@@ -128,7 +133,9 @@ def plan(
 ) -> None:
     """Print what a download would do: files, bytes, requests, the way; nothing is fetched."""
     with chosen.files(asked, question) as files:
-        planned = files.plan(into, layout=layout, route=route, decompress=decompress, verify=verify)
+        planned = files.plan(
+            into, layout=layout, unpack=not packed, route=route, decompress=decompress, verify=verify
+        )
     click.echo(on_one_screen(str(planned)))
 
 
@@ -137,6 +144,7 @@ def plan(
 @question_options
 @chosen_options
 @layout_option
+@packed_option
 @route_option
 @decompress_option
 @verify_option
@@ -149,6 +157,7 @@ def download(
     question: Question,
     chosen: Chosen,
     layout: Layout,
+    packed: bool,
     route: Route | None,
     decompress: bool,
     verify: bool,
@@ -161,6 +170,7 @@ def download(
         frame = files.download(
             folder,
             layout=layout,
+            unpack=not packed,
             decompress=decompress,
             verify=verify,
             route=route,

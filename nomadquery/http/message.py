@@ -82,7 +82,9 @@ class Request:
     kind : {"search", "archive", "raw", "account"}
         What it asks for; decides its pace. The answers of all but ``"raw"`` are JSON.
     timeout_s : float
-        How long the server may be silent.
+        How long the server may be silent before its answer begins.
+    silence_s : float
+        How long it may be silent within its answer, if that is shorter: it stalls then, and prepares nothing.
     is_divisible : bool
         Whether who sends it asks for less when the server is too slow (a time-out, 504) or fails over
         what was asked (a 500 of its own), so that it is not repeated then.
@@ -97,6 +99,7 @@ class Request:
     repeatable: bool = True
     kind: Kind = "search"
     timeout_s: float = 60.0
+    silence_s: float = 60.0
     is_divisible: bool = False
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ LARGEST_ZIP: Final = 50_000
 #: Items of a page of a folder. There is no bound, and 10 if nothing is said.
 FOLDER_PAGE: Final = 10_000
 
-#: How long the server may prepare a zip in silence.
+#: How long the server may prepare a zip in silence; once it has begun, `Request.silence_s` holds.
 _PREPARING_S: Final = 300.0
 
 _Size = Annotated[int, msgspec.Meta(ge=0)]

@@ -17,9 +17,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
@@ -53,6 +54,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_REFUSAL_BYTES: Final = 1 << 20
 #: Files are wanted as they are: their sizes and places count bytes that are not packed.
 _AS_THEY_ARE: Final = {"accept": "*/*", "accept-encoding": "identity"}
+
+#: The socket that a body is read from, also where the connection has let go of it to be closed afterwards.
+_SOCKET: Final = attrgetter("raw._fp.fp.raw._sock")
 
 _Given = TypeVar("_Given")
 
@@ -175,7 +179,7 @@ class RequestsWire:
     ) -> requests.Response:
         body, content_type = _body_of(request)
         with _told_as_wire_failures():
-            return self._session().request(
+            response = self._session().request(
                 request.method,
                 url,
                 params=params,
@@ -185,6 +189,8 @@ class RequestsWire:
                 allow_redirects=False,
                 stream=True,
             )
+        _bound_silence(response, min(request.timeout_s, request.silence_s))
+        return response
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._own, "session", None)
@@ -395,7 +401,13 @@ class Transport:
             return stream.read(n)
         except WireFailure as failure:
             self._failed(request, failure, slot, time.perf_counter())
-            raise _unreachable(request, failure, api_base=self.deployment.api_base, effort="") from failure
+            silence_s = min(request.timeout_s, request.silence_s)
+            raise _unreachable(
+                request,
+                failure,
+                api_base=self.deployment.api_base,
+                timeout=f"nothing more came for {silence_s:g} s",
+            ) from failure
 
     def _slot(self, request: Request) -> AbstractContextManager[Slot]:
         return nullcontext(Slot()) if self._pace is None else self._pace.slot(request.kind)
@@ -416,7 +428,13 @@ class Transport:
     def _error(self, request: Request, failure: Reply | WireFailure, attempt: Attempt) -> NomadError:
         effort = "" if attempt.number == 1 else f" ({attempt.number} attempts in {attempt.elapsed_s:.0f} s)"
         if isinstance(failure, WireFailure):
-            return _unreachable(request, failure, api_base=self.deployment.api_base, effort=effort)
+            return _unreachable(
+                request,
+                failure,
+                api_base=self.deployment.api_base,
+                timeout=f"no answer within {request.timeout_s:g} s",
+                effort=effort,
+            )
         if failure.is_ok:
             return not_json(failure)
         return error_for(request, failure, credentials=self._login.origin, effort=effort)
@@ -441,10 +459,12 @@ def _promises_json(request: Request, reply: Reply) -> bool:
     return request.kind != "raw" and request.repeatable and request.method != "HEAD" and reply.status != 204
 
 
-def _unreachable(request: Request, failure: WireFailure, *, api_base: str, effort: str) -> Unreachable:
+def _unreachable(
+    request: Request, failure: WireFailure, *, api_base: str, timeout: str, effort: str = ""
+) -> Unreachable:
     happened = {
         "connect": "no connection",
-        "timeout": f"no answer within {request.timeout_s:g} s",
+        "timeout": timeout,
         "reset": "the connection was lost",
         "truncated": "the answer was cut short",
     }[failure.kind]
@@ -478,6 +498,15 @@ def _told_as_wire_failures() -> Iterator[None]:
         yield
     except requests.RequestException as error:
         raise _wire_failure(error) from _without_frames(error)
+
+
+def _bound_silence(response: requests.Response, silence_s: float) -> None:
+    """Wait no longer than this for the next bytes of a body whose head is here.
+
+    ``requests`` knows one time limit for both; the next request on the connection sets its own.
+    """
+    with suppress(AttributeError):  # there is no body
+        _SOCKET(response).settimeout(silence_s)
 
 
 def _read(response: requests.Response, n: int | None) -> bytes:

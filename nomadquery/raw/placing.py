@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Final, cast
 
 from nomadquery.raw.compressed import without_suffix
 from nomadquery.raw.files import RawFile
 from nomadquery.raw.names import Layout, names
 from nomadquery.store.downloads import OWN_NAMES, DownloadFolder, Record
+
+#: What is said of a place that is somebody else's.
+TAKEN: Final = "is there and was not downloaded by this library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,7 @@ def taken_by_others(
         for place in wanted:
             size_bytes = -1 if file in places.unpacked else file.size_bytes
             if place.local_path not in records and folder.is_taken(place.local_path, size_bytes):
-                taken[file] = (
-                    f"{folder.folder / place.local_path} is there and was not downloaded by this library"
-                )
+                taken[file] = f"{folder.folder / place.local_path} {TAKEN}"
     return taken
 
 

@@ -97,6 +97,8 @@ class RawPlan:
         Entries whose files could not be listed, and why.
     free_bytes : int or None
         Of the disk, where a folder was named.
+    packing_bytes : int
+        Room that is needed beside the files while the largest zip is made of them.
     choice : str
         Which files were asked for, in words.
     """
@@ -106,6 +108,7 @@ class RawPlan:
     refused: Mapping[RawFile, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     free_bytes: int | None = None
+    packing_bytes: int = 0
     choice: str = "all files"
 
     @property
@@ -134,9 +137,14 @@ class RawPlan:
         return sum(leg.seconds for leg in self.legs)
 
     @property
+    def room_bytes(self) -> int:
+        """The room that is needed on the disk."""
+        return self.n_bytes + self.packing_bytes
+
+    @property
     def is_too_large(self) -> bool:
         """Whether the disk has less room than the files need."""
-        return self.free_bytes is not None and self.n_bytes > self.free_bytes
+        return self.free_bytes is not None and self.room_bytes > self.free_bytes
 
     def __str__(self) -> str:
         lines = [
@@ -155,6 +163,8 @@ class RawPlan:
                 )
         if self.here:
             lines.append(f"  here      {len(self.here):,} files, {size_words(_sum(self.here))}")
+        if self.packing_bytes:
+            lines.append(f"  packing   {size_words(self.packing_bytes)} more while a zip is made")
         if self.free_bytes is not None:
             short = " (too little)" if self.is_too_large else ""
             lines.append(f"  free      {size_words(self.free_bytes)} on the disk{short}")

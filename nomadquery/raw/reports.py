@@ -59,17 +59,21 @@ def listed_frame(files: Sequence[RawFile], facts: Mapping[str, Any]) -> pd.DataF
 
 
 def downloaded_frame(folder: Path, records: Sequence[Record], facts: Mapping[str, Any]) -> pd.DataFrame:
-    """Return downloaded files as a DataFrame, one row each, in the order of their names."""
+    """Return downloaded files as a DataFrame, one row each, in the order of their names.
+
+    A file in a zip has the local path of the zip, and its own size.
+    """
     import pandas as pd
 
-    rows = sorted(records, key=lambda one: one.local_path)
+    rows = sorted(records, key=lambda one: (one.local_path, one.path))
+    sizes = [one.size_bytes if one.is_packed else one.local_bytes for one in rows]
     frame = pd.DataFrame(
         {
             "entry_id": _texts([one.entry_id for one in rows]),
             "upload_id": _texts([one.upload_id for one in rows]),
             "path": _texts([one.path for one in rows]),
             "local_path": _texts([str(folder / one.local_path) for one in rows]),
-            "size_bytes": pd.array([one.local_bytes for one in rows], dtype="Int64"),
+            "size_bytes": pd.array(sizes, dtype="Int64"),
             "sha256": _texts([one.sha256 for one in rows]),
         }
     )

@@ -3,6 +3,8 @@
 A file is written as a *part*, in a folder of its own on the same disk, and is moved to its name only when all
 of it is here and checked. What is here is known by records: a line in a journal before each move, and at the
 end of a download the manifest, as Parquet and as JSON for people. A file without a record is somebody else's.
+
+The members of a zip (`store.zips`) have a record each, in one line of the journal.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import os
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -31,8 +34,9 @@ READABLE: Final = "nomadquery-files.json"
 _JOURNAL: Final = ".nomadquery-files.jsonl"
 _LOCK: Final = ".nomadquery-files.lock"
 _PARTS: Final = ".nomadquery-parts"
+_UNPACKED: Final = ".nomadquery-unpacked"
 #: Names in the folder that no file may have.
-OWN_NAMES: Final = (MANIFEST, READABLE, _JOURNAL, _LOCK, _PARTS)
+OWN_NAMES: Final = (MANIFEST, READABLE, _JOURNAL, _LOCK, _PARTS, _UNPACKED)
 
 FORMAT: Final = 1
 ADVICE: Final = "Download to another folder, or make this one writable."
@@ -48,21 +52,23 @@ class Record:
     Attributes
     ----------
     local_path : str
-        Below the folder, parts separated by ``/``.
+        Below the folder, parts separated by ``/``; of the zip, where it lies in one.
     upload_id, path : str
-        Where it lies in NOMAD.
+        Where it lies in NOMAD. In a zip the member is called ``path``.
     entry_id : str or None
         The entry for which it is here.
     size_bytes : int
         As NOMAD lists it.
     local_bytes, mtime_ns : int
-        Of the local file: another size where it was decompressed; when it was written.
+        Of the local file: another size where it was decompressed, or is a zip; when it was written.
     sha256 : str
-        Of the local file.
+        Of the local file; of the member, where that is a zip.
     fetched_at : str
         ISO, UTC.
     route : str
         How it came.
+    is_packed : bool
+        Whether it is a member of the zip at ``local_path``.
     """
 
     local_path: str
@@ -75,6 +81,7 @@ class Record:
     sha256: str
     fetched_at: str
     route: str
+    is_packed: bool = False
 
 
 class Part:
@@ -164,6 +171,7 @@ class DownloadFolder:
         self.folder = folder
         self._mutex = threading.Lock()
         self._journal: IO[bytes] | None = None
+        self._unpacked: DownloadFolder | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -188,18 +196,45 @@ class DownloadFolder:
             self._close_journal()
             lock.release()
 
-    def records(self) -> dict[str, Record]:
-        """Return what was downloaded into the folder, by local path; what cannot be read is not known."""
-        known = {one.local_path: one for one in self._manifest()}
+    @property
+    def unpacked(self) -> DownloadFolder:
+        """The folder inside in which the files of zips are gathered before they are packed.
+
+        It is kept from other processes, and goes, with this one.
+        """
+        if self._unpacked is None:
+            self._unpacked = DownloadFolder(self.folder / _UNPACKED)
+        return self._unpacked
+
+    def known(self) -> dict[str, tuple[Record, ...]]:
+        """Return what was downloaded into the folder, by local path; what cannot be read is not known.
+
+        A file has one record, a zip one for each of its members.
+        """
+        listed: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self._manifest():
+            listed[record.local_path].append(record)
+        known = {local_path: tuple(records) for local_path, records in listed.items()}
         try:
             lines = (self.folder / _JOURNAL).read_bytes().splitlines()
         except OSError:
             lines = []
         for line in lines:
-            record = _record_of(line)
-            if record is not None:
-                known[record.local_path] = record
+            records = _records_of(line)
+            known.update({one.local_path: records for one in records[:1]})
         return known
+
+    def records(self) -> dict[str, Record]:
+        """Return the files that were downloaded into the folder, by local path; see `known`."""
+        return {path: first for path, (first, *_) in self.known().items() if not first.is_packed}
+
+    def members(self) -> dict[str, tuple[Record, ...]]:
+        """Return the members of the zips in the folder, by the local path of the zip; see `known`."""
+        return {path: records for path, records in self.known().items() if records[0].is_packed}
+
+    def has_news(self) -> bool:
+        """Return whether something was downloaded that the manifest does not have."""
+        return (self.folder / _JOURNAL).exists()
 
     def is_here(self, record: Record, *, verify: bool) -> bool:
         """Return whether the file of a record is there as it was written; ``verify`` reads all of it.
@@ -239,8 +274,12 @@ class DownloadFolder:
         hashes_later: bool = False,
     ) -> Part:
         """Return the part of a file; ``goes_on`` with what is there of it, or from the beginning."""
-        key = hashlib.sha256(f"{upload_id}/{path}/{size_bytes}".encode()).hexdigest()[:32]
-        return Part(self.folder / _PARTS / key, goes_on=goes_on, hashes_later=hashes_later)
+        part = self.scratch(f"{upload_id}/{path}/{size_bytes}")
+        return Part(part, goes_on=goes_on, hashes_later=hashes_later)
+
+    def scratch(self, key: str) -> Path:
+        """Return where something lies that has no name yet."""
+        return self.folder / _PARTS / hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def keep(self, part: Part, make: Callable[[int], Record]) -> Record:
         """Move a whole part to its name; ``make`` gives its record of the time at which it was written.
@@ -254,9 +293,21 @@ class DownloadFolder:
         target = self.folder / record.local_path
         with explained(target, advice=ADVICE):
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._note(record)
+            self.note(record)
             part.path.replace(target)
         return record
+
+    def note(self, *records: Record) -> None:
+        """Note a file, or all members of a zip, before it gets its name."""
+        rows = [asdict(one) for one in records]
+        with self._mutex:
+            if self._journal is None:
+                self._journal = (self.folder / _JOURNAL).open("ab")
+            # a line that was cut by a crash must not spoil the next
+            self._journal.write(b"\n" + json.dumps(rows).encode() + b"\n")
+            self._journal.flush()
+            if records[0].is_packed:  # a zip without its records would be somebody else's
+                os.fsync(self._journal.fileno())
 
     def copy(self, record: Record, make: Callable[[int], Record]) -> Record:
         """Have a downloaded file a second time, under the name of the record that ``make`` gives."""
@@ -294,7 +345,7 @@ class DownloadFolder:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        ordered = sorted(records, key=lambda one: one.local_path)
+        ordered = sorted(records, key=lambda one: (one.local_path, one.path))
         rows = [asdict(one) for one in ordered]
         content = {"format": FORMAT, **facts, "files": rows}
         table = pa.Table.from_pylist(rows, _schema())
@@ -307,6 +358,7 @@ class DownloadFolder:
         remove_file(self.folder / _JOURNAL)
         if is_complete:
             remove_folder(self.folder / _PARTS)
+            remove_folder(self.folder / _UNPACKED)
         sync_folder(self.folder)
 
     def facts(self) -> dict[str, Any]:
@@ -333,32 +385,27 @@ class DownloadFolder:
             )
         return [Record(**row) for row in table.select(_schema().names).to_pylist()]
 
-    def _note(self, record: Record) -> None:
-        with self._mutex:
-            if self._journal is None:
-                self._journal = (self.folder / _JOURNAL).open("ab")
-            # a line that was cut by a crash must not spoil the next
-            self._journal.write(b"\n" + json.dumps(asdict(record)).encode() + b"\n")
-            self._journal.flush()
-
     def _close_journal(self) -> None:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        if self._unpacked is not None:
+            self._unpacked._close_journal()
 
 
-def _record_of(line: bytes) -> Record | None:
+def _records_of(line: bytes) -> tuple[Record, ...]:
+    """Return the records of a line of the journal; of one that was cut, none."""
     try:
-        content = json.loads(line)
-        return Record(**{one.name: content[one.name] for one in fields(Record)})
+        return tuple(
+            Record(**{one.name: row[one.name] for one in fields(Record)}) for row in json.loads(line)
+        )
     except (ValueError, KeyError, TypeError):
-        return None
+        return ()
 
 
 def _schema() -> Any:
     import pyarrow as pa
 
-    integers = {"size_bytes", "local_bytes", "mtime_ns"}
-    return pa.schema(
-        [(one.name, pa.int64() if one.name in integers else pa.string()) for one in fields(Record)]
-    )
+    kinds = {"size_bytes": pa.int64(), "local_bytes": pa.int64(), "mtime_ns": pa.int64()}
+    kinds["is_packed"] = pa.bool_()
+    return pa.schema([(one.name, kinds.get(one.name, pa.string())) for one in fields(Record)])

@@ -26,6 +26,8 @@ Fault = Literal[
     "reset_in_headers",
     "reset_in_body",
     "silence",
+    "stall",
+    "stall_at_the_last",
     "drip",
     "cut",
     "cut_chunks",
@@ -45,7 +47,9 @@ class Answer:
     """What one request gets.
 
     ``fault``: ``reset`` drops the connection without an answer; ``reset_in_headers`` and
-    ``reset_in_body`` half-way through either; ``silence`` never answers; ``drip`` sends the first bytes
+    ``reset_in_body`` half-way through either; ``silence`` never answers; ``stall`` sends half of the
+    body and then nothing, the connection open; ``stall_at_the_last`` the same where it is to be closed after
+    the answer; ``drip`` sends the first bytes
     few at a time; ``cut`` promises the whole body and closes after half of it; ``cut_chunks`` the same
     without a promised length; ``cut_gzip`` sends half of the compressed body as if it were whole;
     ``too_long`` promises more than the whole body and closes; ``too_short`` promises half of the body that
@@ -190,6 +194,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(self._message(answer, half, ("Content-Length", len(body))))
                 self._reset()
             case "silence":
+                self.server.faults.wait_until_over()
+                self.close_connection = True
+            case "stall" | "stall_at_the_last":
+                closing = (("Connection", "close"),) if answer.fault == "stall_at_the_last" else ()
+                self._send(self._message(answer, half, *closing, ("Content-Length", len(body))))
                 self.server.faults.wait_until_over()
                 self.close_connection = True
             case "drip":
