@@ -8,6 +8,7 @@ to plain streaming, and the peak memory beyond that of a process that has only i
 
 Last comes a whole download: the stored zip of an upload of a local deployment on a port, streamed plainly by
 ``requests`` ("plain"), and by `RawFiles.download` with listing, SHA-256, fsync and manifest ("download").
+And ``--singly`` small files, a request each, from a stub that refuses more than 30 a second or 10 at once.
 """
 
 from __future__ import annotations
@@ -165,7 +166,12 @@ def main() -> None:
     options.add_argument("--mb", type=int, default=2_000)
     options.add_argument("--files", type=int, default=5_000)
     options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--singly", type=int, default=5_000)
     given = options.parse_args()
+    if given.singly:
+        singly(given.singly)
+    if not given.files:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for is_deflated in (False, True):
@@ -194,6 +200,26 @@ def main() -> None:
         finally:
             deployment.kill()
             deployment.wait()
+
+
+def singly(n_files: int) -> None:
+    """Print how many small files come in a second, of the 25 that the pace allows."""
+    from nomadquery import Nomad
+    from tests.benchmarks.conditions import Options
+    from tests.benchmarks.raw import UPLOAD
+    from tests.benchmarks.stub import counts, running
+
+    limits = Options(raw_files=n_files, raw_bytes=1_000, rate_per_s=30, concurrent=10)
+    with running(limits) as address, tempfile.TemporaryDirectory() as name:
+        nomad = Nomad(address, cache_dir=f"{name}/cache")
+        files = nomad.raw(UPLOAD)
+        assert len(files.to_pandas()) == n_files
+        counts(address, reset=True)
+        began_s = time.perf_counter()
+        assert len(files.download(f"{name}/files", route="files", progress=False)) == n_files
+        took_s = time.perf_counter() - began_s
+        told = counts(address)
+    print(f"{n_files} files singly: {took_s:.1f} s, {n_files / took_s:.1f} a second; {told}")
 
 
 def child(*words: object) -> list[str]:
