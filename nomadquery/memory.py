@@ -11,7 +11,7 @@ from contextlib import suppress
 
 
 def give_back() -> None:
-    """Have Arrow's allocator and that of the C library (glibc) give back what is free; a millisecond."""
+    """Have Arrow's allocator and that of the C library (glibc) give back what is free; some milliseconds."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nomadquery.columns.arrays import array_of, arrow_schema, dates_of, scaled
+from nomadquery.columns.arrays import array_of, dates_of, scaled
 from nomadquery.columns.compiled import Layout, archive_form, search_form
 from nomadquery.columns.planned import Per, PlannedColumn, Source
 from nomadquery.columns.records import Records
@@ -88,19 +88,8 @@ class Plain:
     root: tuple[str, ...]
     records: Records
 
-    def rows(self, body: bytes) -> pa.RecordBatch | None:
-        """Return one row for each entry of an answer, ``None``: something is not as the schema says."""
-        import pyarrow as pa
-
-        read = self.read(body)
-        return (
-            None
-            if read is None
-            else pa.record_batch([read.ids, *read.arrays], schema=arrow_schema(self.columns))
-        )
-
     def read(self, body: bytes) -> Read | None:
-        """Return what the entries of an answer hold; see `rows`."""
+        """Return what the entries of an answer hold, ``None``: something is not as the schema says."""
         import pyarrow as pa
 
         found = self.records.read(body)

@@ -1,7 +1,7 @@
 """Requests side by side: threads that wait for the server, and one that takes what they bring.
 
-Receiving and inflating leave the interpreter to others, building Python objects does not: so there are
-many threads that ask, and the answers are decoded by the one that calls.
+Receiving, inflating and reading plain columns leave the interpreter to others, building Python objects does
+not: so there are many threads that ask, and what needs objects is decoded by the one that calls.
 """
 
 from __future__ import annotations

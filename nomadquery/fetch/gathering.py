@@ -1,4 +1,4 @@
-"""Ask for what a table needs, side by side; decode what comes, one after the other; put it on disk.
+"""Ask for what a table needs, side by side; make rows of what comes, one after the other; put it on disk.
 
 Entries whose columns are all in the search index are rows as they are listed. Where archives are needed, a
 listing of up to ten thousand entries is a *window*: its archives are asked for in batches by upload, each
